@@ -1,0 +1,50 @@
+"""What a script says to its user: progress on standard output, one sentence when something is wrong."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InputError(ValueError):
+    """Something the user can mend; its text names the thing, what was received and what would be accepted."""
+
+
+def is_main_process() -> bool:
+    """True in the one process that talks and writes files (torchrun and accelerate set RANK)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(message: str = "") -> None:
+    """Print `message` at once, from the main process only."""
+    if is_main_process():
+        print(message, flush=True)
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """Turn what a user can mend into one sentence on standard error and a non-zero exit status.
+
+    Bugs keep their traceback: only `InputError`, a full disk, a file that may not be touched, a closed pipe and
+    Ctrl-C end here. Exit status 2 is wrong input, 1 the machine's refusal, 130 an interruption.
+    """
+    try:
+        yield
+    except InputError as error:
+        _leave(str(error), 2)
+    except BrokenPipeError:  # `run_inference.py … | head` is not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        _leave("Interrupted; checkpoints and finished files are kept.", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        _leave(f"{error.strerror}: {error.filename or 'while writing'}; what was finished before is kept.", 1)
+
+
+def _leave(sentence: str, status: int) -> None:
+    if is_main_process():
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(status)

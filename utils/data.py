@@ -1,0 +1,337 @@
+"""From a dataset's name to checked splits: the Hub, a local folder, or the embedded demo corpus.
+
+Every source ends in the same place: a `DatasetDict` with the splits `train`, `validation` and, where there is one,
+`test`, each with `text` (string) and `labels` (list of ids whose names stand in the feature). Rows are checked before
+anything is trained; what is wrong is reported together, with file and line.
+"""
+
+import csv
+import difflib
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
+from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+
+from utils.console import InputError
+from utils.labels import GO_EMOTIONS, multi_hot
+
+HUB_DATASET = "google-research-datasets/go_emotions"
+DEMO_FOLDER = Path(__file__).resolve().parent.parent / "data" / "demo"
+SPLIT_FILES = {"train": ("train",), "validation": ("validation", "dev"), "test": ("test",)}
+REPORTED_PROBLEMS = 20
+
+
+class Row(NamedTuple):
+    """One row as it was found: where it stands, its text, its labels (ids or names) as given."""
+
+    place: str
+    text: Any
+    labels: Any
+
+
+def load_splits(name: str, config_name: str | None = None, allow_unlabelled: bool = False) -> DatasetDict:
+    """Load and check a dataset.
+
+    Args:
+        name: `demo`, an existing local folder, or a dataset id on the Hub.
+        config_name: the Hub dataset's configuration; `simplified` for GoEmotions when not given.
+        allow_unlabelled: take rows without labels (their targets are all zero) instead of refusing them.
+
+    Raises:
+        InputError: the dataset cannot be had, a split is missing, or rows are broken.
+    """
+    folder = DEMO_FOLDER if name == "demo" else Path(name).expanduser()
+    if folder.is_dir():
+        names, splits, problems = _read_folder(folder)
+    elif name.startswith((".", "/", "~")):
+        raise InputError(
+            f"--dataset_name {name}: there is no such folder; give a folder, a dataset id on the Hub, or `demo`."
+        )
+    else:
+        names, splits, problems = _read_hub(name, config_name)
+    for split in ("train", "validation"):
+        if split not in splits:
+            files = " or ".join(f"{stem}.*" for stem in SPLIT_FILES[split])
+            raise InputError(
+                f"Dataset {name} has no {split} split (found: {', '.join(splits) or 'none'}); it needs one "
+                f"({files} in a local folder). Another split is never taken in its place."
+            )
+    if names is None:
+        names = _label_names(splits["train"])
+    checked = {split: _check_rows(rows, names, allow_unlabelled, problems) for split, rows in splits.items()}
+    for split, rows in splits.items():
+        if not rows:
+            problems.append(f"{split} split: no rows")
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:REPORTED_PROBLEMS])
+        more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
+        raise InputError(f"Dataset {name} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
+    features = Features({"text": Value("string"), "labels": List(ClassLabel(names=list(names)))})
+    return DatasetDict({split: Dataset.from_dict(columns, features=features) for split, columns in checked.items()})
+
+
+def label_names(splits: DatasetDict) -> list[str]:
+    """The label names, in the order of their ids."""
+    return splits["train"].features["labels"].feature.names
+
+
+def stratified_subset(dataset: Dataset, size: int | None, seed: int) -> Dataset:
+    """Exactly `size` rows whose label proportions are those of `dataset`, the same ones for the same seed.
+
+    iterative-stratification (Sechidis et al., 2011) draws roughly `size` rows; the exact number, and the last few
+    tenths of a percentage point, come from single rows added and removed so that the squared distance of the label
+    counts from their targets falls until no exchange lowers it.
+
+    Returns `dataset` itself if `size` is None or no smaller than the dataset; the dataset's order is kept.
+    """
+    if size is None or size >= len(dataset):
+        return dataset
+    matrix = multi_hot(dataset["labels"], len(dataset.features["labels"].feature.names))
+    splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
+    _, drawn = next(splitter.split(np.zeros(len(matrix)), matrix))
+    # Rows are visited in a shuffled order so that ties do not favour the beginning of the file.
+    order = np.random.default_rng(seed).permutation(len(matrix))
+    chosen = np.isin(order, drawn)
+    matrix = matrix[order]
+    target = matrix.mean(axis=0) * size
+
+    def best_to_flip(pool: np.ndarray, direction: int) -> tuple[int, float]:
+        """The row of `pool` whose addition (+1) or removal (-1) raises the distance least, and by how much."""
+        gap = matrix[chosen].sum(axis=0) - target
+        change = np.where(pool, matrix @ (1.0 + 2.0 * direction * gap), np.inf)
+        return int(change.argmin()), float(change.min())
+
+    while chosen.sum() > size:
+        chosen[best_to_flip(chosen, -1)[0]] = False
+    while chosen.sum() < size:
+        chosen[best_to_flip(~chosen, +1)[0]] = True
+    for _ in range(size):
+        added, rise = best_to_flip(~chosen, +1)
+        chosen[added] = True
+        removed, fall = best_to_flip(chosen, -1)
+        chosen[removed] = False
+        if removed == added or rise + fall > -1e-9:
+            chosen[removed], chosen[added] = True, False
+            break
+    return dataset.select(np.sort(order[chosen]))
+
+
+def fingerprint(splits: DatasetDict) -> str:
+    """SHA-256 over label names and rows, equal wherever the same data came from."""
+    digest = hashlib.sha256(json.dumps(label_names(splits)).encode())
+    for split in sorted(splits):
+        digest.update(json.dumps([split, list(splits[split]["text"]), list(splits[split]["labels"])]).encode())
+    return digest.hexdigest()
+
+
+def _read_hub(name: str, config_name: str | None) -> tuple[Sequence[str] | None, dict[str, list[Row]], list[str]]:
+    if config_name is None and name == HUB_DATASET:
+        config_name = "simplified"
+    try:
+        dataset = load_dataset(name, config_name)
+    except Exception as error:  # whatever the client raises, the user's ways on are the same
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise InputError(
+            f"Dataset {name}{f' (config {config_name})' if config_name else ''} could not be loaded from the Hub "
+            f"({reason}); give a local folder (--dataset_name FOLDER with train.* and validation.* files) or the "
+            "embedded corpus (--dataset_name demo)."
+        ) from error
+    splits, names = {}, None
+    for split in [split for split in SPLIT_FILES if split in dataset]:
+        columns = dataset[split].column_names
+        if missing := [column for column in ("text", "labels") if column not in columns]:
+            raise InputError(
+                f"Dataset {name}, split {split}: no column {' and no column '.join(missing)} (it has "
+                f"{', '.join(columns)}); `text` and `labels` are needed."
+            )
+        feature = dataset[split].features["labels"]
+        names = getattr(getattr(feature, "feature", feature), "names", None) or names
+        pairs = zip(dataset[split]["text"], dataset[split]["labels"], strict=True)
+        splits[split] = [Row(f"{split} row {index}", text, labels) for index, (text, labels) in enumerate(pairs)]
+    return names, splits, []
+
+
+def _read_folder(folder: Path) -> tuple[Sequence[str] | None, dict[str, list[Row]], list[str]]:
+    problems: list[str] = []
+    splits = {}
+    for split, stems in SPLIT_FILES.items():
+        found = [path for stem in stems for path in sorted(folder.glob(f"{stem}.*")) if path.suffix in _READERS]
+        if len(found) > 1:
+            files = ", ".join(path.name for path in found)
+            raise InputError(f"{folder}: {len(found)} files for the {split} split ({files}); keep one.")
+        if found:
+            splits[split] = list(_READERS[found[0].suffix](found[0], problems))
+    if not splits:
+        raise InputError(
+            f"{folder} holds no data: train.*, validation.* (or dev.*) and optionally test.* are looked for, as "
+            f"{', '.join(_READERS)}."
+        )
+    for names_file in (folder / "emotions.txt", folder / "labels.txt"):
+        if names_file.is_file():
+            names = names_file.read_text(encoding="utf-8").split()
+            if len(set(names)) != len(names) or not names:
+                raise InputError(f"{names_file}: needs one distinct label name a line, received {len(names)} names.")
+            return names, splits, problems
+    return None, splits, problems
+
+
+def _label_names(rows: list[Row]) -> Sequence[str]:
+    """GoEmotions' names where the training labels are ids; otherwise the names found there, GoEmotions' order first."""
+    tokens = {token for row in rows for token in (_label_tokens(row.labels) or ())}
+    names = {token for token in tokens if isinstance(token, str)}
+    if not names or names <= set(GO_EMOTIONS):
+        return GO_EMOTIONS
+    return sorted(names)
+
+
+def _label_tokens(value: Any) -> list[int | str] | None:
+    """A row's labels as ids and names; None if they are neither a list nor a comma-separated string."""
+    if value is None or (isinstance(value, float) and value != value):
+        return []
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")] if value.strip() else []
+    elif isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
+    elif not isinstance(value, list | tuple):
+        return None
+    if not all(isinstance(token, int | str) and not isinstance(token, bool) for token in value):
+        return None
+    return [int(token) if isinstance(token, str) and token.isascii() and token.isdigit() else token for token in value]
+
+
+def _check_rows(rows: list[Row], names: Sequence[str], allow_unlabelled: bool, problems: list[str]) -> dict:
+    """Texts and label ids of the good rows; a sentence in `problems` for each thing that is wrong with the others."""
+    ids = {name: index for index, name in enumerate(names)}
+    texts, label_ids = [], []
+    for place, text, labels in rows:
+        if not isinstance(text, str):
+            problems.append(f"{place}: the text is {type(text).__name__}, not a string")
+        elif not text.strip():
+            problems.append(f"{place}: the text is empty")
+        tokens = _label_tokens(labels)
+        if tokens is None:
+            problems.append(f"{place}: labels are {labels!r}, not a list (or comma-separated string) of ids or names")
+            continue
+        if not tokens and not allow_unlabelled:
+            problems.append(f"{place}: no labels (--allow_unlabelled takes such rows, with all-zero targets)")
+        row_ids = []
+        for token in tokens:
+            index = token if isinstance(token, int) else ids.get(token)
+            if index is None:
+                near = difflib.get_close_matches(str(token), names, n=1)
+                problems.append(f"{place}: unknown label {token!r}{f', did you mean {near[0]!r}' if near else ''}")
+            elif not 0 <= index < len(names):
+                problems.append(f"{place}: label id {index} is outside 0 to {len(names) - 1}")
+            elif index in row_ids:
+                problems.append(f"{place}: label {names[index]!r} stands twice")
+            else:
+                row_ids.append(index)
+        texts.append(text)
+        label_ids.append(row_ids)
+    return {"text": texts, "labels": label_ids}
+
+
+def _decoded_lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file with their numbers, without line ends; broken lines are reported and left out."""
+    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        try:
+            line = raw.removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as error:
+            problems.append(f"{path.name} line {number}: not UTF-8 (byte {error.start + 1} of the line)")
+            continue
+        yield number, line
+
+
+def _missing_columns(path: Path, columns: Sequence[str], problems: list[str]) -> bool:
+    missing = [column for column in ("text", "labels") if column not in columns]
+    if missing:
+        problems.append(f"{path.name}: no column {' and no column '.join(missing)} (found: {', '.join(columns)})")
+    return bool(missing)
+
+
+def _read_tsv(path: Path, problems: list[str]) -> Iterator[Row]:
+    """The original release's layout (text, ids, comment id; no header), or any columns under a header line.
+
+    Quotes are ordinary characters: over a thousand GoEmotions comments contain one.
+    """
+    columns = ["text", "labels", "id"]
+    for number, line in _decoded_lines(path, problems):
+        cells = line.split("\t")
+        if number == 1 and {"text", "labels"} <= set(cells):
+            columns = cells
+        elif not line:
+            continue
+        elif len(cells) < 2 or len(cells) < columns.index("labels") + 1:
+            problems.append(f"{path.name} line {number}: {len(cells)} column(s), expected text<TAB>labels")
+        else:
+            row = dict(zip(columns, cells, strict=False))
+            yield Row(f"{path.name} line {number}", row["text"], row["labels"])
+
+
+def _read_csv(path: Path, problems: list[str]) -> Iterator[Row]:
+    # Decoding by line first gives broken UTF-8 its line number; newlines inside quotes survive the join.
+    lines = dict(_decoded_lines(path, problems))
+    count = max(lines, default=0)
+    reader = csv.reader(io.StringIO("\n".join(lines.get(number, "") for number in range(1, count + 1)), newline=""))
+    try:
+        columns = next(reader, [])
+        if _missing_columns(path, columns, problems):
+            return
+        for cells in reader:
+            place = f"{path.name} line {reader.line_num}"
+            if not cells:
+                continue
+            if len(cells) != len(columns):
+                problems.append(f"{place}: {len(cells)} columns where the header has {len(columns)}")
+                continue
+            row = dict(zip(columns, cells, strict=True))
+            yield Row(place, row["text"], row["labels"])
+    except csv.Error as error:
+        problems.append(f"{path.name} line {reader.line_num}: {error}")
+
+
+def _read_json_lines(path: Path, problems: list[str]) -> Iterator[Row]:
+    for number, line in _decoded_lines(path, problems):
+        place = f"{path.name} line {number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            problems.append(f"{place}: not JSON ({error.msg} at column {error.colno})")
+            continue
+        if not isinstance(row, dict) or not {"text", "labels"} <= row.keys():
+            problems.append(f"{place}: not an object with `text` and `labels`")
+            continue
+        yield Row(place, row["text"], row["labels"])
+
+
+def _read_parquet(path: Path, problems: list[str]) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        problems.append(f"{path.name}: not a readable Parquet file ({str(error).splitlines()[0]})")
+        return
+    if _missing_columns(path, table.column_names, problems):
+        return
+    pairs = zip(table["text"].to_pylist(), table["labels"].to_pylist(), strict=True)
+    for index, (text, labels) in enumerate(pairs, start=1):
+        yield Row(f"{path.name} row {index}", text, labels)
+
+
+_READERS = {
+    ".tsv": _read_tsv,
+    ".csv": _read_csv,
+    ".jsonl": _read_json_lines,
+    ".json": _read_json_lines,
+    ".parquet": _read_parquet,
+}

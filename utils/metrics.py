@@ -1,0 +1,46 @@
+"""Scores of a run: the `evaluate` module of metrics/, during training and at its end."""
+
+import numpy as np
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+from transformers import EvalPrediction
+
+from metrics.multilabel_scores.multilabel_scores import multilabel_scores
+from utils.thresholds import decide, fit_thresholds
+
+
+def split_scores(split: str, gold: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
+    """All scores of one split under the keys `{split}_{metric}`, at `thresholds` where a threshold matters."""
+    scores = multilabel_scores(gold, probabilities, thresholds)
+    return {f"{split}_{name}": value for name, value in scores.items()}
+
+
+def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """What the Trainer evaluates each epoch: all scores at the best global cut of that epoch, and that cut.
+
+    After little training no probability may reach 0.5, and every score at 0.5 is zero although the ranking is already
+    good. The sweep shows what the model knows; it is also what the best checkpoint is chosen by.
+    """
+    probabilities = expit(np.asarray(prediction.predictions, dtype=np.float64))
+    cuts = fit_thresholds(prediction.label_ids, probabilities, "global", "f1_micro")
+    return {**multilabel_scores(prediction.label_ids, probabilities, cuts), "threshold": float(cuts[0])}
+
+
+def label_scores(gold: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:
+    """Per label: support, precision, recall, F1 at its threshold, and average precision (nan without positives)."""
+    gold = gold.astype(int)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        gold, decide(probabilities, thresholds).astype(int), average=None, zero_division=0
+    )
+    average_precision = np.full(gold.shape[1], np.nan)
+    seen = support > 0
+    if seen.any():
+        average_precision[seen] = average_precision_score(gold[:, seen], probabilities[:, seen], average=None)
+    return {
+        "support": support,
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "threshold": np.asarray(thresholds),
+        "average_precision": average_precision,
+    }

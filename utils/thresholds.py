@@ -1,0 +1,116 @@
+"""From probabilities to decisions: exact F1-optimal cuts, fitted on validation and never on test.
+
+A label is predicted where its probability is at or above its threshold. All cuts are found by sorting, so every
+distinct decision the data allows is considered (no grid), and each lies midway between two neighbouring
+probabilities, so that no decision hangs on the last bit of a float.
+"""
+
+import numpy as np
+
+STRATEGIES = ("fixed", "global", "per_label")
+METRICS = ("f1_micro", "f1_macro")
+
+
+def decide(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Boolean decisions, shape (rows, labels), from probabilities of that shape and one threshold per label."""
+    return probabilities.astype(np.float64) >= np.asarray(thresholds, dtype=np.float64)
+
+
+def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray, strategy: str, metric: str) -> np.ndarray:
+    """One threshold per label, in (0, 1).
+
+    Args:
+        gold: zeros and ones, shape (rows, labels).
+        probabilities: in [0, 1], same shape.
+        strategy: `fixed` (0.5 everywhere), `global` (one cut for all labels) or `per_label`.
+        metric: `f1_micro` or `f1_macro`, the score to maximise on these rows. With `per_label`, the macro cuts are
+            each label's own F1 optimum; the micro cuts maximise the pooled F1 over all labels jointly.
+
+    A label without positives has no F1 optimum of its own: `per_label` gives it the global cut.
+    """
+    num_labels = gold.shape[1]
+    if strategy == "fixed":
+        return np.full(num_labels, 0.5)
+    if strategy == "global":
+        fit = _best_micro_cut if metric == "f1_micro" else _best_macro_cut
+        return np.full(num_labels, fit(gold, probabilities))
+    if strategy == "per_label":
+        fit = _best_micro_cuts if metric == "f1_micro" else _best_label_cuts
+        cuts = fit(gold, probabilities)
+        unseen = gold.sum(axis=0) == 0
+        if unseen.any():
+            cuts[unseen] = fit_thresholds(gold, probabilities, "global", metric)[unseen]
+        return cuts
+    raise ValueError(f"unknown threshold strategy {strategy!r}; accepted: {', '.join(STRATEGIES)}")
+
+
+def _candidates(gold: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All distinct cuts of one list of probabilities, highest first.
+
+    Returns the cuts and, for each, how many items it predicts and how many of those are gold. Equal probabilities
+    are never separated. The first candidate predicts nothing, the last everything, except where a probability of
+    exactly 1 or 0 puts that beyond the open interval (0, 1) in which every cut lies.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    ordered = probabilities[order].astype(np.float64)
+    ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, len(ordered))
+    predicted = np.append(0, ends)
+    true_positives = np.append(0, np.cumsum(gold[order])[ends - 1])
+    edges = np.concatenate([[1.0], ordered[ends - 1], [0.0]])
+    # Midway between the last probability taken and the first one left out.
+    cuts = (edges[:-1] + edges[1:]) / 2
+    inside = (cuts > 0.0) & (cuts < 1.0)
+    return cuts[inside], predicted[inside], true_positives[inside]
+
+
+def _f1(predicted: np.ndarray, true_positives: np.ndarray, positives: float) -> np.ndarray:
+    return 2 * true_positives / np.maximum(predicted + positives, 1)
+
+
+def _best_micro_cut(gold: np.ndarray, probabilities: np.ndarray) -> float:
+    cuts, predicted, true_positives = _candidates(gold.ravel(), probabilities.ravel())
+    return float(cuts[_f1(predicted, true_positives, gold.sum()).argmax()])
+
+
+def _best_macro_cut(gold: np.ndarray, probabilities: np.ndarray) -> float:
+    """The one cut with the best mean of the labels' F1.
+
+    Each label's F1 is a step function of the cut; read at all pooled candidates, the steps add up to the macro-F1
+    (times the number of labels) of every global cut.
+    """
+    cuts, _, _ = _candidates(gold.ravel(), probabilities.ravel())
+    total = np.zeros(len(cuts))
+    for label in range(gold.shape[1]):
+        ordered = np.sort(probabilities[:, label].astype(np.float64))
+        hits = np.sort(probabilities[gold[:, label] > 0, label].astype(np.float64))
+        predicted = len(ordered) - np.searchsorted(ordered, cuts)
+        true_positives = len(hits) - np.searchsorted(hits, cuts)
+        total += _f1(predicted, true_positives, len(hits))
+    return float(cuts[total.argmax()])
+
+
+def _best_label_cuts(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    best = np.empty(gold.shape[1])
+    for label in range(gold.shape[1]):
+        cuts, predicted, true_positives = _candidates(gold[:, label], probabilities[:, label])
+        best[label] = cuts[_f1(predicted, true_positives, gold[:, label].sum()).argmax()]
+    return best
+
+
+def _best_micro_cuts(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The cuts, one per label, with the best pooled F1, exactly.
+
+    Micro-F1 is a ratio, 2·TP / (predicted + positives). For a guess of its optimum the labels part ways: each takes
+    the cut with the largest 2·TP − guess·predicted. The F1 of these cuts is the next guess, until it stands still
+    (Dinkelbach 1967: it rises strictly and ends at the optimum, after a handful of rounds).
+    """
+    labels = [_candidates(gold[:, label], probabilities[:, label]) for label in range(gold.shape[1])]
+    positives, guess = gold.sum(), 0.0
+    while True:
+        picks = [int((2 * hits - guess * predicted).argmax()) for _, predicted, hits in labels]
+        hits = sum(float(label[2][pick]) for label, pick in zip(labels, picks, strict=True))
+        predicted = sum(float(label[1][pick]) for label, pick in zip(labels, picks, strict=True))
+        score = 2 * hits / max(predicted + positives, 1)
+        if score <= guess + 1e-12:
+            return np.array([label[0][pick] for label, pick in zip(labels, picks, strict=True)])
+        guess = score
