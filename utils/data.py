@@ -5,14 +5,12 @@ Every source ends in the same place: a `DatasetDict` with the splits `train`, `v
 anything is trained; what is wrong is reported together, with file and line.
 """
 
-import csv
 import difflib
 import hashlib
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
@@ -20,19 +18,13 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
 from utils.console import InputError
 from utils.labels import GO_EMOTIONS, multi_hot
+from utils.rows import READERS, Row, read_rows
 
 HUB_DATASET = "google-research-datasets/go_emotions"
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "data" / "demo"
 SPLIT_FILES = {"train": ("train",), "validation": ("validation", "dev"), "test": ("test",)}
+FORMATS = [suffix for suffix in READERS if suffix != ".txt"]
 REPORTED_PROBLEMS = 20
-
-
-class Row(NamedTuple):
-    """One row as it was found: where it stands, its text, its labels (ids or names) as given."""
-
-    place: str
-    text: Any
-    labels: Any
 
 
 def load_splits(name: str, config_name: str | None = None, allow_unlabelled: bool = False) -> DatasetDict:
@@ -65,9 +57,7 @@ def load_splits(name: str, config_name: str | None = None, allow_unlabelled: boo
     if names is None:
         names = _label_names(splits["train"])
     checked = {split: _check_rows(rows, names, allow_unlabelled, problems) for split, rows in splits.items()}
-    for split, rows in splits.items():
-        if not rows:
-            problems.append(f"{split} split: no rows")
+    problems += [f"{split} split: no rows" for split, rows in splits.items() if not rows and not problems]
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:REPORTED_PROBLEMS])
         more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
@@ -153,7 +143,9 @@ def _read_hub(name: str, config_name: str | None) -> tuple[Sequence[str] | None,
         feature = dataset[split].features["labels"]
         names = getattr(getattr(feature, "feature", feature), "names", None) or names
         pairs = zip(dataset[split]["text"], dataset[split]["labels"], strict=True)
-        splits[split] = [Row(f"{split} row {index}", text, labels) for index, (text, labels) in enumerate(pairs)]
+        splits[split] = [
+            Row(f"{split} row {index}", {"text": text, "labels": labels}) for index, (text, labels) in enumerate(pairs)
+        ]
     return names, splits, []
 
 
@@ -161,16 +153,16 @@ def _read_folder(folder: Path) -> tuple[Sequence[str] | None, dict[str, list[Row
     problems: list[str] = []
     splits = {}
     for split, stems in SPLIT_FILES.items():
-        found = [path for stem in stems for path in sorted(folder.glob(f"{stem}.*")) if path.suffix in _READERS]
+        found = [path for stem in stems for path in sorted(folder.glob(f"{stem}.*")) if path.suffix in FORMATS]
         if len(found) > 1:
             files = ", ".join(path.name for path in found)
             raise InputError(f"{folder}: {len(found)} files for the {split} split ({files}); keep one.")
         if found:
-            splits[split] = list(_READERS[found[0].suffix](found[0], problems))
+            splits[split] = _good_rows(found[0], problems)
     if not splits:
         raise InputError(
             f"{folder} holds no data: train.*, validation.* (or dev.*) and optionally test.* are looked for, as "
-            f"{', '.join(_READERS)}."
+            f"{', '.join(FORMATS)}."
         )
     for names_file in (folder / "emotions.txt", folder / "labels.txt"):
         if names_file.is_file():
@@ -181,9 +173,27 @@ def _read_folder(folder: Path) -> tuple[Sequence[str] | None, dict[str, list[Row
     return None, splits, problems
 
 
+def _good_rows(path: Path, problems: list[str]) -> list[Row]:
+    """The rows that have a text and labels; what is wrong with the others goes to `problems`."""
+    rows = list(read_rows(path))
+    for column in ("text", "labels"):
+        if rows and not any(column in row.cells for row in rows):
+            problems.append(f"{path.name}: no column {column} (found: {', '.join(rows[0].cells) or 'none'})")
+            return []
+    good = []
+    for row in rows:
+        missing = [column for column in ("text", "labels") if column not in row.cells]
+        problem = row.problem or (f"no {' and no '.join(missing)}" if missing else None)
+        if problem:
+            problems.append(f"{row.place}: {problem}")
+        else:
+            good.append(row)
+    return good
+
+
 def _label_names(rows: list[Row]) -> Sequence[str]:
     """GoEmotions' names where the training labels are ids; otherwise the names found there, GoEmotions' order first."""
-    tokens = {token for row in rows for token in (_label_tokens(row.labels) or ())}
+    tokens = {token for row in rows for token in (_label_tokens(row.cells["labels"]) or ())}
     names = {token for token in tokens if isinstance(token, str)}
     if not names or names <= set(GO_EMOTIONS):
         return GO_EMOTIONS
@@ -209,7 +219,8 @@ def _check_rows(rows: list[Row], names: Sequence[str], allow_unlabelled: bool, p
     """Texts and label ids of the good rows; a sentence in `problems` for each thing that is wrong with the others."""
     ids = {name: index for index, name in enumerate(names)}
     texts, label_ids = [], []
-    for place, text, labels in rows:
+    for place, cells, _ in rows:
+        text, labels = cells["text"], cells["labels"]
         if not isinstance(text, str):
             problems.append(f"{place}: the text is {type(text).__name__}, not a string")
         elif not text.strip():
@@ -235,103 +246,3 @@ def _check_rows(rows: list[Row], names: Sequence[str], allow_unlabelled: bool, p
         texts.append(text)
         label_ids.append(row_ids)
     return {"text": texts, "labels": label_ids}
-
-
-def _decoded_lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers, without line ends; broken lines are reported and left out."""
-    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        try:
-            line = raw.removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as error:
-            problems.append(f"{path.name} line {number}: not UTF-8 (byte {error.start + 1} of the line)")
-            continue
-        yield number, line
-
-
-def _missing_columns(path: Path, columns: Sequence[str], problems: list[str]) -> bool:
-    missing = [column for column in ("text", "labels") if column not in columns]
-    if missing:
-        problems.append(f"{path.name}: no column {' and no column '.join(missing)} (found: {', '.join(columns)})")
-    return bool(missing)
-
-
-def _read_tsv(path: Path, problems: list[str]) -> Iterator[Row]:
-    """The original release's layout (text, ids, comment id; no header), or any columns under a header line.
-
-    Quotes are ordinary characters: over a thousand GoEmotions comments contain one.
-    """
-    columns = ["text", "labels", "id"]
-    for number, line in _decoded_lines(path, problems):
-        cells = line.split("\t")
-        if number == 1 and {"text", "labels"} <= set(cells):
-            columns = cells
-        elif not line:
-            continue
-        elif len(cells) < 2 or len(cells) < columns.index("labels") + 1:
-            problems.append(f"{path.name} line {number}: {len(cells)} column(s), expected text<TAB>labels")
-        else:
-            row = dict(zip(columns, cells, strict=False))
-            yield Row(f"{path.name} line {number}", row["text"], row["labels"])
-
-
-def _read_csv(path: Path, problems: list[str]) -> Iterator[Row]:
-    # Decoding by line first gives broken UTF-8 its line number; newlines inside quotes survive the join.
-    lines = dict(_decoded_lines(path, problems))
-    count = max(lines, default=0)
-    reader = csv.reader(io.StringIO("\n".join(lines.get(number, "") for number in range(1, count + 1)), newline=""))
-    try:
-        columns = next(reader, [])
-        if _missing_columns(path, columns, problems):
-            return
-        for cells in reader:
-            place = f"{path.name} line {reader.line_num}"
-            if not cells:
-                continue
-            if len(cells) != len(columns):
-                problems.append(f"{place}: {len(cells)} columns where the header has {len(columns)}")
-                continue
-            row = dict(zip(columns, cells, strict=True))
-            yield Row(place, row["text"], row["labels"])
-    except csv.Error as error:
-        problems.append(f"{path.name} line {reader.line_num}: {error}")
-
-
-def _read_json_lines(path: Path, problems: list[str]) -> Iterator[Row]:
-    for number, line in _decoded_lines(path, problems):
-        place = f"{path.name} line {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(f"{place}: not JSON ({error.msg} at column {error.colno})")
-            continue
-        if not isinstance(row, dict) or not {"text", "labels"} <= row.keys():
-            problems.append(f"{place}: not an object with `text` and `labels`")
-            continue
-        yield Row(place, row["text"], row["labels"])
-
-
-def _read_parquet(path: Path, problems: list[str]) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        problems.append(f"{path.name}: not a readable Parquet file ({str(error).splitlines()[0]})")
-        return
-    if _missing_columns(path, table.column_names, problems):
-        return
-    pairs = zip(table["text"].to_pylist(), table["labels"].to_pylist(), strict=True)
-    for index, (text, labels) in enumerate(pairs, start=1):
-        yield Row(f"{path.name} row {index}", text, labels)
-
-
-_READERS = {
-    ".tsv": _read_tsv,
-    ".csv": _read_csv,
-    ".jsonl": _read_json_lines,
-    ".json": _read_json_lines,
-    ".parquet": _read_parquet,
-}

@@ -150,7 +150,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write an object as readable JSON; nan and infinity, which JSON lacks, are left out."""
-    finite = {key: value for key, value in content.items() if not (isinstance(value, float) and not math.isfinite(value))}
+    finite = {
+        key: value for key, value in content.items() if not (isinstance(value, float) and not math.isfinite(value))
+    }
     _replace(path, (json.dumps(finite, indent=2, ensure_ascii=False, default=str) + "\n").encode())
 
 
@@ -160,7 +162,9 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()})
+        writer.writerow(
+            {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        )
     _replace(path, text.getvalue().encode())
 
 
@@ -210,7 +214,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))]
+        padded = [
+            cells[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
+        ]
         return f"| {' | '.join(padded)} |"
 
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

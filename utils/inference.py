@@ -1,0 +1,148 @@
+"""From texts to probabilities and named emotions, with a fine-tuned encoder or the published baseline."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from skops import io as skops_io
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from utils.console import InputError
+from utils.modeling import load_tokenizer
+from utils.results import THRESHOLDS_FILE
+
+BASELINE_FILE = "baseline.skops"
+BATCH_SIZE = 64
+
+
+class EncoderClassifier:
+    """A fine-tuned encoder; probabilities are sigmoids in fp32, whatever precision it was trained in."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+    def predict(self, texts: Sequence[str], progress: Callable[[int], object] = lambda rows: None) -> np.ndarray:
+        """Probabilities, float32 of shape (texts, labels), in the order of `texts`.
+
+        Texts of similar length share a batch, so that little is padded; longer ones than the model reads are cut.
+        `progress` is called with the number of texts of each finished batch.
+        """
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.tokenizer.model_max_length)
+        by_length = np.argsort([len(ids) for ids in encoded["input_ids"]], kind="stable")
+        probabilities = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        for start in range(0, len(texts), BATCH_SIZE):
+            rows = by_length[start : start + BATCH_SIZE]
+            batch = self.tokenizer.pad(
+                {name: [values[row] for row in rows] for name, values in encoded.items()}, return_tensors="pt"
+            ).to(self.model.device)
+            with torch.inference_mode():
+                probabilities[rows] = self.model(**batch).logits.float().sigmoid().cpu().numpy()
+            progress(len(rows))
+        return probabilities
+
+
+class BaselineClassifier:
+    """TF-IDF and logistic regression as `run_baseline.py` saves them."""
+
+    def __init__(self, path: str, labels: Sequence[str]):
+        unknown = skops_io.get_untrusted_types(file=path)
+        if unknown:
+            raise InputError(f"{path} holds types beyond scikit-learn's ({', '.join(unknown)}); it is not loaded.")
+        self.pipeline, self.labels = skops_io.load(path), list(labels)
+
+    def predict(self, texts: Sequence[str], progress: Callable[[int], object] = lambda rows: None) -> np.ndarray:
+        """Probabilities, float32 of shape (texts, labels)."""
+        probabilities = self.pipeline.predict_proba(list(texts)).astype(np.float32)
+        progress(len(texts))
+        return probabilities
+
+
+def load_classifier(
+    name: str, device: str | torch.device = "cpu"
+) -> tuple[EncoderClassifier | BaselineClassifier, np.ndarray]:
+    """The classifier in a folder or on the Hub, and its thresholds: one per label, 0.5 where it has none of its own.
+
+    Raises:
+        InputError: there is no such model, or it does not classify with several labels.
+    """
+    stored = _stored_thresholds(name)
+    baseline = _file(name, BASELINE_FILE)
+    if baseline is not None:
+        if not stored:
+            raise InputError(f"{name} has a {BASELINE_FILE} but no {THRESHOLDS_FILE}, which names its labels.")
+        classifier = BaselineClassifier(baseline, list(stored))
+    else:
+        classifier = _load_encoder(name, device)
+    if stored and list(stored) != classifier.labels:
+        raise InputError(f"{name}: {THRESHOLDS_FILE} and config.json name different labels.")
+    return classifier, np.array([stored.get(label, 0.5) for label in classifier.labels])
+
+
+def _load_encoder(name: str, device: str | torch.device) -> EncoderClassifier:
+    tokenizer = load_tokenizer(name)
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(f"Model {name} could not be loaded ({str(error).strip().splitlines()[0]}).") from error
+    if not any("ForSequenceClassification" in kind for kind in model.config.architectures or []):
+        raise InputError(f"{name} is an encoder without a classifier; run_finetune.py makes one from it.")
+    if model.config.problem_type in ("single_label_classification", "regression"):
+        raise InputError(f"{name} was trained for {model.config.problem_type}; a multi-label classifier is needed.")
+    return EncoderClassifier(model.to(device), tokenizer)
+
+
+def _stored_thresholds(name: str) -> dict[str, float]:
+    path = _file(name, THRESHOLDS_FILE)
+    if path is None:
+        return {}
+    try:
+        return {
+            label: float(cut) for label, cut in json.loads(Path(path).read_text(encoding="utf-8"))["thresholds"].items()
+        }
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{path} is not a thresholds file as run_finetune.py writes it ({error!r}).") from error
+
+
+def _file(name: str, file: str) -> str | None:
+    """The path of one file of a folder or Hub repository; None where it has no such file."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder / file) if (folder / file).is_file() else None
+    if name.startswith((".", "/", "~")):
+        raise InputError(f"--model {name}: there is no such folder; give a folder or a model id on the Hub.")
+    try:
+        return hf_hub_download(name, file)
+    except EntryNotFoundError:
+        return None
+    except Exception as error:  # not found, private, no network, malformed: the sentence carries the client's reason
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(
+            f"Model {name} could not be loaded from the Hub ({reason}); give a folder or a model id."
+        ) from error
+
+
+def choose_labels(
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    thresholds: np.ndarray,
+    top_k: int | None = None,
+    at_least_one: bool = False,
+) -> tuple[list[str], list[float]]:
+    """Names and scores of one row's emotions: those at or above their thresholds, the clearest first.
+
+    Args:
+        probabilities: shape (labels,).
+        thresholds: shape (labels,).
+        top_k: at most so many.
+        at_least_one: where no label reaches its threshold, the one that comes nearest.
+    """
+    margins = probabilities.astype(np.float64) - thresholds
+    order = np.argsort(-margins, kind="stable")
+    chosen = [index for index in order if margins[index] >= 0] or (list(order[:1]) if at_least_one else [])
+    chosen = chosen[:top_k]
+    return [labels[index] for index in chosen], [round(float(probabilities[index]), 6) for index in chosen]
