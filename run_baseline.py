@@ -1,8 +1,10 @@
-"""Train the baseline: TF-IDF and one logistic regression per emotion. Seconds on a laptop, and hard to beat with 2,000 rows.
+"""Train the baseline: TF-IDF and one logistic regression per emotion, in seconds on a laptop.
 
-python run_baseline.py                                                  # GoEmotions from the Hub
-python run_baseline.py --max_train_samples 2000 --max_eval_samples 200 --output_dir outputs/baseline_2000
-python run_baseline.py --dataset_name demo --output_dir outputs/demo_baseline
+    python run_baseline.py                                                  # GoEmotions from the Hub
+    python run_baseline.py --max_train_samples 2000 --max_eval_samples 200 --output_dir outputs/baseline_2000
+    python run_baseline.py --dataset_name demo --output_dir outputs/demo_baseline
+
+Without --config, recipes/baseline.yaml is the recipe; arguments override it.
 """
 
 import time

@@ -1,9 +1,11 @@
 """Fine-tune an encoder to name the emotions in a comment: several of 28, or none.
 
-accelerate launch run_finetune.py                                       # bert-base-uncased on GoEmotions
-accelerate launch run_finetune.py --config recipes/demo_subset_bert.yaml
-python run_finetune.py --config recipes/quickstart.yaml                 # offline, two minutes on two cores
-python run_finetune.py --config recipes/minilm.yaml --seed 1 --output_dir outputs/minilm_seed1
+    accelerate launch run_finetune.py                                       # bert-base-uncased on GoEmotions
+    accelerate launch run_finetune.py --config recipes/demo_subset_bert.yaml
+    python run_finetune.py --config recipes/quickstart.yaml                 # offline, minutes on two cores
+    python run_finetune.py --config recipes/minilm.yaml --seed 1 --output_dir outputs/minilm_seed1
+
+Without --config, recipes/bert_base.yaml is the recipe; arguments override it.
 """
 
 import numpy as np

@@ -113,6 +113,7 @@ class Parser(HfArgumentParser):
         for action in self._actions:
             if action.dest == "resume_from_checkpoint":
                 action.nargs, action.const = "?", "true"
+                action.help = "go on with the newest whole checkpoint of output_dir, or with the one given"
             negation = isinstance(action, argparse._StoreFalseAction)
             if negation or (action.dest in training and action.dest not in LISTED_TRAINING_ARGUMENTS):
                 action.help = argparse.SUPPRESS
@@ -120,7 +121,8 @@ class Parser(HfArgumentParser):
                 action.option_strings = [
                     option for option in action.option_strings if "_" in option or "-" not in option[2:]
                 ]
-                action.metavar = "" if action.choices is None else None
+                if action.choices is None:
+                    action.metavar = "VALUE" if action.nargs is None else "true|false"
                 action.help = (action.help or "").strip().split("\n")[0].split(". ")[0].replace("%", "%%")
         self.usage = "%(prog)s [--config FILE.yaml] [--argument value …]"
         if training:
@@ -173,7 +175,8 @@ def _recipe_tokens(path: str, parser: Parser) -> list[str]:
         raise InputError(f"--config {path}: not a readable YAML file ({' '.join(str(error).split())}).") from error
     if not isinstance(recipe, dict):
         raise InputError(f"--config {path}: holds a {type(recipe).__name__}, expected `key: value` lines.")
-    _refuse_unknown([f"--{key}" for key in recipe if key not in parser.keys()], parser, path)
+    known = set(parser.keys())
+    _refuse_unknown([f"--{key}" for key in recipe if key not in known], parser, path)
     tokens = []
     for key, value in recipe.items():
         if value is None:

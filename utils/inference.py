@@ -1,22 +1,27 @@
 """From texts to probabilities and named emotions, with a fine-tuned encoder or the published baseline."""
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import snapshot_download
 from skops import io as skops_io
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.console import InputError
 from utils.modeling import load_tokenizer
 from utils.results import THRESHOLDS_FILE
+from utils.rows import Row
 
 BASELINE_FILE = "baseline.skops"
 BATCH_SIZE = 64
+WINDOW = 4096  # rows read, sorted by length and classified at a time: files of any size take the same memory
+MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json",
+               "vocab.*", "merges.txt", "*.model", THRESHOLDS_FILE, BASELINE_FILE)  # fmt: skip
 
 
 class EncoderClassifier:
@@ -70,25 +75,42 @@ def load_classifier(
     Raises:
         InputError: there is no such model, or it does not classify with several labels.
     """
-    stored = _stored_thresholds(name)
-    baseline = _file(name, BASELINE_FILE)
-    if baseline is not None:
+    folder = _model_folder(name)
+    stored = _stored_thresholds(folder / THRESHOLDS_FILE)
+    if (folder / BASELINE_FILE).is_file():
         if not stored:
             raise InputError(f"{name} has a {BASELINE_FILE} but no {THRESHOLDS_FILE}, which names its labels.")
-        classifier = BaselineClassifier(baseline, list(stored))
+        classifier = BaselineClassifier(str(folder / BASELINE_FILE), list(stored))
     else:
-        classifier = _load_encoder(name, device)
+        classifier = _load_encoder(name, folder, device)
     if stored and list(stored) != classifier.labels:
         raise InputError(f"{name}: {THRESHOLDS_FILE} and config.json name different labels.")
     return classifier, np.array([stored.get(label, 0.5) for label in classifier.labels])
 
 
-def _load_encoder(name: str, device: str | torch.device) -> EncoderClassifier:
-    tokenizer = load_tokenizer(name)
+def _model_folder(name: str) -> Path:
+    """The folder itself, or the Hub's files in the cache: fetched in one go, so that there is one way to fail."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.startswith((".", "/", "~")):
+        raise InputError(f"--model {name}: there is no such folder; give a folder or a model id on the Hub.")
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise InputError(f"Model {name} could not be loaded ({str(error).strip().splitlines()[0]}).") from error
+        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+    except Exception as error:  # not found, private, no network, malformed: the sentence carries the client's reason
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"Model {name} is neither a folder nor to be had from the Hub ({reason}).") from error
+
+
+def _load_encoder(name: str, folder: Path, device: str | torch.device) -> EncoderClassifier:
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{name} holds no model: config.json or {BASELINE_FILE} is looked for.")
+    tokenizer = load_tokenizer(str(folder))
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    except Exception as error:  # missing, truncated or foreign weights: each library has its own exception
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"Model {name} could not be loaded ({reason}).") from error
     if not any("ForSequenceClassification" in kind for kind in model.config.architectures or []):
         raise InputError(f"{name} is an encoder without a classifier; run_finetune.py makes one from it.")
     if model.config.problem_type in ("single_label_classification", "regression"):
@@ -96,34 +118,13 @@ def _load_encoder(name: str, device: str | torch.device) -> EncoderClassifier:
     return EncoderClassifier(model.to(device), tokenizer)
 
 
-def _stored_thresholds(name: str) -> dict[str, float]:
-    path = _file(name, THRESHOLDS_FILE)
-    if path is None:
+def _stored_thresholds(path: Path) -> dict[str, float]:
+    if not path.is_file():
         return {}
     try:
-        return {
-            label: float(cut) for label, cut in json.loads(Path(path).read_text(encoding="utf-8"))["thresholds"].items()
-        }
+        return {label: float(cut) for label, cut in json.loads(path.read_text(encoding="utf-8"))["thresholds"].items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not a thresholds file as run_finetune.py writes it ({error!r}).") from error
-
-
-def _file(name: str, file: str) -> str | None:
-    """The path of one file of a folder or Hub repository; None where it has no such file."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return str(folder / file) if (folder / file).is_file() else None
-    if name.startswith((".", "/", "~")):
-        raise InputError(f"--model {name}: there is no such folder; give a folder or a model id on the Hub.")
-    try:
-        return hf_hub_download(name, file)
-    except EntryNotFoundError:
-        return None
-    except Exception as error:  # not found, private, no network, malformed: the sentence carries the client's reason
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(
-            f"Model {name} could not be loaded from the Hub ({reason}); give a folder or a model id."
-        ) from error
 
 
 def choose_labels(
@@ -146,3 +147,35 @@ def choose_labels(
     chosen = [index for index in order if margins[index] >= 0] or (list(order[:1]) if at_least_one else [])
     chosen = chosen[:top_k]
     return [labels[index] for index in chosen], [round(float(probabilities[index]), 6) for index in chosen]
+
+
+def classify_rows(
+    classifier: EncoderClassifier | BaselineClassifier,
+    thresholds: np.ndarray,
+    rows: Iterable[Row],
+    text_column: str = "text",
+    top_k: int | None = None,
+    at_least_one: bool = False,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Each row's cells with `labels` and `scores` added, in order, and what kept the row from being classified.
+
+    Columns of the input that are called `labels` or `scores` are kept as `input_labels` and `input_scores`.
+    """
+    rows = iter(rows)
+    while window := list(itertools.islice(rows, WINDOW)):
+        problems = [row.problem or _text_problem(row.cells.get(text_column)) for row in window]
+        texts = [row.cells[text_column] for row, problem in zip(window, problems, strict=True) if not problem]
+        probabilities = iter(classifier.predict(texts, progress) if texts else [])
+        for row, problem in zip(window, problems, strict=True):
+            cells = {f"input_{key}" if key in ("labels", "scores") else key: cell for key, cell in row.cells.items()}
+            names, scores = [], []
+            if not problem:
+                names, scores = choose_labels(next(probabilities), classifier.labels, thresholds, top_k, at_least_one)
+            yield {**cells, "labels": names, "scores": scores}, problem and f"{row.place}: {problem}"
+
+
+def _text_problem(text: Any) -> str | None:
+    if not isinstance(text, str):
+        return f"the text is {'missing' if text is None else type(text).__name__}, not a string"
+    return None if text.strip() else "the text is empty"

@@ -1,7 +1,7 @@
 """Scores of a run: the `evaluate` module of metrics/, during training and at its end."""
 
 import numpy as np
-from scipy.special import expit
+import torch
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 from transformers import EvalPrediction
 
@@ -21,7 +21,7 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     After little training no probability may reach 0.5, and every score at 0.5 is zero although the ranking is already
     good. The sweep shows what the model knows; it is also what the best checkpoint is chosen by.
     """
-    probabilities = expit(np.asarray(prediction.predictions, dtype=np.float64))
+    probabilities = torch.from_numpy(np.asarray(prediction.predictions, dtype=np.float64)).sigmoid().numpy()
     cuts = fit_thresholds(prediction.label_ids, probabilities, "global", "f1_micro")
     return {**multilabel_scores(prediction.label_ids, probabilities, cuts), "threshold": float(cuts[0])}
 

@@ -5,7 +5,7 @@ A row that cannot be read does not end the file: it comes with a sentence that s
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -14,7 +14,7 @@ import pyarrow.parquet
 
 from utils.console import InputError
 
-PARQUET_ROWS = 4096
+ROWS_AT_A_TIME = 4096
 RELEASE_COLUMNS = ("text", "labels", "id")  # a TSV without a header is in the layout of GoEmotions' release
 csv.field_size_limit(2**31 - 1)  # a comment may be longer than the 131,072 characters that csv allows
 
@@ -27,8 +27,10 @@ class Row(NamedTuple):
     problem: str | None = None
 
 
-def read_rows(path: Path, file: BinaryIO | None = None) -> Iterator[Row]:
+def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text") -> Iterator[Row]:
     """The rows of a file, by its suffix (see `READERS`), or those of an open `file` as if `path` were its name.
+
+    A TSV has a header if its first line names `text_column`; plain text becomes that one column.
 
     Text formats are UTF-8, with or without a byte order mark. A line that is not keeps what can be decoded and names
     the problem. In TSV quotes are ordinary characters: over a thousand GoEmotions comments contain one.
@@ -45,7 +47,7 @@ def read_rows(path: Path, file: BinaryIO | None = None) -> Iterator[Row]:
         yield from _read_parquet(path)
         return
     with file or path.open("rb") as opened:
-        yield from reader(path.name, opened)
+        yield from reader(path.name, opened, text_column)
 
 
 def _lines(name: str, file: BinaryIO) -> Iterator[tuple[str, str, str | None]]:
@@ -61,19 +63,19 @@ def _lines(name: str, file: BinaryIO) -> Iterator[tuple[str, str, str | None]]:
             yield f"{name} line {number}", raw.decode("utf-8", errors="replace"), problem
 
 
-def _read_text(name: str, file: BinaryIO) -> Iterator[Row]:
+def _read_text(name: str, file: BinaryIO, text_column: str) -> Iterator[Row]:
     for place, line, problem in _lines(name, file):
-        yield Row(place, {"text": line}, problem)
+        yield Row(place, {text_column: line}, problem)
 
 
-def _read_tsv(name: str, file: BinaryIO) -> Iterator[Row]:
+def _read_tsv(name: str, file: BinaryIO, text_column: str) -> Iterator[Row]:
     columns: Sequence[str] | None = None
     for place, line, problem in _lines(name, file):
         if not line:
             continue
         cells = line.split("\t")
         if columns is None:
-            has_header = "text" in cells
+            has_header = text_column in cells
             columns = cells if has_header else [*RELEASE_COLUMNS, *(f"column_{i}" for i in range(4, len(cells) + 1))]
             if has_header:
                 continue
@@ -83,7 +85,7 @@ def _read_tsv(name: str, file: BinaryIO) -> Iterator[Row]:
         yield Row(place, dict(zip(columns, cells, strict=False)), problem)
 
 
-def _read_csv(name: str, file: BinaryIO) -> Iterator[Row]:
+def _read_csv(name: str, file: BinaryIO, text_column: str) -> Iterator[Row]:
     broken: list[str] = []
 
     def decoded() -> Iterator[str]:
@@ -106,7 +108,7 @@ def _read_csv(name: str, file: BinaryIO) -> Iterator[Row]:
         yield Row(f"{name} line {reader.line_num}", {}, str(error))
 
 
-def _read_json_lines(name: str, file: BinaryIO) -> Iterator[Row]:
+def _read_json_lines(name: str, file: BinaryIO, text_column: str) -> Iterator[Row]:
     for place, line, problem in _lines(name, file):
         if not line.strip():
             continue
@@ -123,7 +125,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(PARQUET_ROWS):
+            for batch in file.iter_batches(ROWS_AT_A_TIME):
                 for cells in batch.to_pylist():
                     number += 1
                     yield Row(f"{path.name} row {number}", cells)
@@ -155,6 +157,7 @@ class RowWriter:
             raise InputError(f"{path}: unknown kind of file {path.suffix!r}; accepted: {', '.join(self.SUFFIXES)}.")
         self.path, self.suffix = path, path.suffix.lower()
         self.unfinished = path.with_name(path.name + ".unfinished")
+        self.pending: list[dict[str, Any]] = []
         self.columns: list[str] | None = None
         self.parquet: pyarrow.parquet.ParquetWriter | None = None
 
@@ -164,21 +167,29 @@ class RowWriter:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if self.parquet is not None:
-            self.parquet.close()
-        self.file.close()
-        if kind is None:
-            self.unfinished.replace(self.path)
-        else:
+        try:
+            if kind is None:
+                self._flush()
+            if self.parquet is not None:
+                self.parquet.close()
+            self.file.close()
+            if kind is None:
+                self.unfinished.replace(self.path)
+        finally:
             self.unfinished.unlink(missing_ok=True)
 
-    def write(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Append rows. The first row fixes the columns of CSV, TSV and Parquet; a row that lacks one leaves it empty.
+    def write(self, row: dict[str, Any]) -> None:
+        """Append a row. The first rows fix the columns of CSV, TSV and Parquet; a lacking cell is left empty.
 
         Raises:
             InputError: a later row has a column, or a type, that the file cannot take.
         """
-        rows = list(rows)
+        self.pending.append(row)
+        if len(self.pending) == ROWS_AT_A_TIME:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows, self.pending = self.pending, []
         if self.suffix == ".jsonl":
             lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
             self.file.write("".join(lines).encode("utf-8", "replace"))

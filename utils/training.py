@@ -155,9 +155,10 @@ class Progress(ProgressCallback):
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         if self.training_bar is not None and metrics and "eval_f1_micro" in metrics:
             loss = mean_training_loss(state.log_history, since=(state.epoch or 0) - 1)
+            at_half, best, cut = (metrics[f"eval_{key}"] for key in ("f1_micro_at_0.5", "f1_micro", "threshold"))
             self.training_bar.write(
-                f"{state.epoch or 0:6.2f}   {loss:13.4f}   {metrics['eval_loss']:15.4f}   "
-                f"{metrics['eval_f1_micro_at_0.5']:15.4f}   {metrics['eval_f1_micro']:24.4f} ({metrics['eval_threshold']:.2f})"
+                f"{state.epoch or 0:6.2f}   {loss:13.4f}   {metrics['eval_loss']:15.4f}   {at_half:15.4f}   "
+                f"{best:24.4f} ({cut:.2f})"
             )
 
 

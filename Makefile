@@ -1,0 +1,31 @@
+# Each target does its own set-up: once, in .venv, and again only when the requirements change.
+PYTHON ?= python3
+READY := .venv/.installed
+
+.PHONY: help quickstart test lint
+
+help:  ## what there is to make
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+quickstart: $(READY)  ## train baseline and MiniLM on the demo corpus, compare them, classify a sentence (offline after set-up)
+	@echo; echo "1/4  the baseline: TF-IDF and logistic regression, on the hand-written demo corpus"
+	@.venv/bin/python run_baseline.py --dataset_name demo --output_dir outputs/quickstart_baseline --overwrite_output_dir
+	@echo; echo "2/4  the encoder: MiniLM, fine-tuned on the same comments (a minute or two on two cores)"
+	@.venv/bin/python run_finetune.py --config recipes/quickstart.yaml --overwrite_output_dir
+	@echo; echo "3/4  side by side (demonstration data: these scores say nothing about GoEmotions)"; echo
+	@.venv/bin/python run_compare.py outputs/quickstart_baseline outputs/quickstart
+	@echo; echo "4/4  what does it read in a sentence?"; echo
+	@.venv/bin/python run_inference.py --model outputs/quickstart "I'm so happy that I finally passed the deep learning exam!"
+
+test: $(READY)  ## run the tests
+	@.venv/bin/python -m pytest
+
+lint: $(READY)  ## check style with ruff
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+$(READY): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed (make PYTHON=python3.12 …)")'
+	@echo "setting up .venv (once; some hundred MB, or several GB where pip takes the CUDA build of torch)"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
