@@ -192,10 +192,10 @@ def _good_rows(path: Path, problems: list[str]) -> list[Row]:
 
 
 def _label_names(rows: list[Row]) -> Sequence[str]:
-    """GoEmotions' names where the training labels are ids; otherwise the names found there, GoEmotions' order first."""
+    """GoEmotions' names where training labels are ids, or names most of which are GoEmotions'; else the names found."""
     tokens = {token for row in rows for token in (_label_tokens(row.cells["labels"]) or ())}
     names = {token for token in tokens if isinstance(token, str)}
-    if not names or names <= set(GO_EMOTIONS):
+    if names != tokens or 2 * len(names & set(GO_EMOTIONS)) >= len(names):
         return GO_EMOTIONS
     return sorted(names)
 

@@ -30,7 +30,7 @@ class Row(NamedTuple):
 def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text") -> Iterator[Row]:
     """The rows of a file, by its suffix (see `READERS`), or those of an open `file` as if `path` were its name.
 
-    A TSV has a header if its first line names `text_column`; plain text becomes that one column.
+    A TSV has a header if its first line is made of names, `text_column` among them; plain text becomes that one column.
 
     Text formats are UTF-8, with or without a byte order mark. A line that is not keeps what can be decoded and names
     the problem. In TSV quotes are ordinary characters: over a thousand GoEmotions comments contain one.
@@ -75,7 +75,7 @@ def _read_tsv(name: str, file: BinaryIO, text_column: str) -> Iterator[Row]:
             continue
         cells = line.split("\t")
         if columns is None:
-            has_header = text_column in cells
+            has_header = text_column in cells and all(cell.isidentifier() for cell in cells)
             columns = cells if has_header else [*RELEASE_COLUMNS, *(f"column_{i}" for i in range(4, len(cells) + 1))]
             if has_header:
                 continue

@@ -1,0 +1,111 @@
+"""Fixtures: a tiny encoder and a small dataset, made on the spot, and the real dataset where GOEMOTIONS_DIR names it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any Hugging Face import: no test may reach the network
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import pytest
+import torch
+from datasets import DatasetDict
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from utils.data import DEMO_FOLDER, load_splits
+from utils.rows import read_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def demo() -> DatasetDict:
+    return load_splits("demo")
+
+
+@pytest.fixture(scope="session")
+def goemotions() -> DatasetDict:
+    folder = os.environ.get("GOEMOTIONS_DIR")
+    if not folder:
+        pytest.skip("GOEMOTIONS_DIR is not set: no local copy of GoEmotions")
+    return load_splits(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory, demo) -> Path:
+    """A folder with a randomly initialised BERT (two layers of 32) and a WordPiece tokenizer, both without dropout."""
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(demo["train"]["text"], trainers.WordPieceTrainer(vocab_size=800, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", model_max_length=64,
+    ).save_pretrained(folder)  # fmt: skip
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer.get_vocab()), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory) -> Path:
+    """200 training, 60 validation and 60 test rows of the demo corpus, as a local folder."""
+    folder = tmp_path_factory.mktemp("small_data")
+    for split, count in (("train", 200), ("validation", 60), ("test", 60)):
+        lines = (DEMO_FOLDER / f"{split}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / f"{split}.csv").write_text("".join(lines[: count + 1]), encoding="utf-8")
+    shutil.copy(DEMO_FOLDER / "emotions.txt", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finetune_arguments(tiny_bert, small_data) -> list[str]:
+    """What the tests add to: a tiny run of two epochs with 13 steps each, in fp32 on the CPU."""
+    return [
+        "--config", str(ROOT / "recipes" / "quickstart.yaml"), "--model_name_or_path", str(tiny_bert),
+        "--dataset_name", str(small_data), "--num_train_epochs", "2", "--precision", "fp32", "--use_cpu", "true",
+        "--learning_rate", "1e-3",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, finetune_arguments) -> Path:
+    """The folder of one uninterrupted tiny run."""
+    import run_finetune
+
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    run_finetune.main([*finetune_arguments, "--output_dir", str(folder)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def baseline_run(tmp_path_factory, small_data) -> Path:
+    """The folder of one baseline run on the same rows."""
+    import run_baseline
+
+    folder = tmp_path_factory.mktemp("runs") / "baseline"
+    run_baseline.main(["--dataset_name", str(small_data), "--output_dir", str(folder)])
+    return folder
+
+
+def run_python(*arguments: object, **options) -> subprocess.CompletedProcess:
+    """`python arguments…` from the repository's root, in a process of its own, with output as text."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options
+    )
+
+
+def file_rows(path: Path) -> list[dict]:
+    return [row.cells for row in read_rows(path)]

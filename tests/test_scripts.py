@@ -1,0 +1,187 @@
+"""Whole runs of the tiny model, judged by the files they leave."""
+
+import csv
+import json
+import tomllib
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from conftest import ROOT, run_python
+from safetensors.torch import load_file
+from transformers import pipeline
+
+import run_baseline
+import run_compare
+import run_finetune
+from utils.console import InputError
+from utils.labels import GO_EMOTIONS
+
+METRICS = ["f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5", "f1_macro_at_0.5",
+           "f1_weighted_at_0.5", "f1_samples_at_0.5", "precision_micro", "recall_micro", "precision_macro",
+           "recall_macro", "average_precision_macro", "roc_auc_macro", "hamming_loss", "subset_accuracy", "loss"]  # fmt: skip
+SHARED = {"thresholds.json", "threshold_strategies.csv", "all_results.json", "per_label.csv", "run.json",
+          "predictions/eval.parquet", "predictions/test.parquet"}  # fmt: skip
+
+
+def files(folder):
+    paths = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {path for path in paths if not path.startswith("checkpoints/")}
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def test_a_run_leaves_exactly_these_files(finished_run, baseline_run):
+    encoder = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "trainer_state.json"}
+    assert files(finished_run) == SHARED | encoder
+    assert files(baseline_run) == SHARED | {"baseline.skops"}
+
+
+def test_all_results_has_the_contracts_keys(finished_run, baseline_run):
+    keys = {f"{split}_{metric}" for split in ("eval", "test") for metric in METRICS}
+    assert keys | {"train_loss", "train_runtime", "train_samples_per_second", "epoch"} == set(read(finished_run, "all_results.json"))
+    assert keys | {"train_runtime", "train_samples_per_second"} == set(read(baseline_run, "all_results.json"))
+
+
+@pytest.mark.parametrize("kind", ["finished_run", "baseline_run"])
+def test_every_figure_follows_from_the_predictions(kind, request):
+    """F1 at the stored thresholds, recomputed from the stored probabilities, is the F1 that was reported."""
+    folder = request.getfixturevalue(kind)
+    cuts = read(folder, "thresholds.json")["thresholds"]
+    assert list(cuts) == list(GO_EMOTIONS)
+    results = read(folder, "all_results.json")
+    for split in ("eval", "test"):
+        table = pyarrow.parquet.read_table(folder / "predictions" / f"{split}.parquet").to_pydict()
+        assert len(table["text"]) == 60
+        gold = np.array([[name in labels for name in GO_EMOTIONS] for labels in table["labels"]])
+        probabilities = np.array([table[name] for name in GO_EMOTIONS], dtype=np.float64).T
+        for suffix, thresholds in (("", np.array(list(cuts.values()))), ("_at_0.5", 0.5)):
+            decided = probabilities >= thresholds
+            f1 = 2 * (decided & gold).sum() / (decided.sum() + gold.sum())
+            assert results[f"{split}_f1_micro{suffix}"] == pytest.approx(f1, abs=1e-9)
+    with (folder / "per_label.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == list(GO_EMOTIONS)
+    assert list(rows[0])[1:] == ["support", "precision", "recall", "f1", "threshold", "average_precision"]
+    assert np.mean([float(row["f1"]) for row in rows]) == pytest.approx(results["test_f1_macro"])
+    with (folder / "threshold_strategies.csv").open(newline="") as file:
+        strategies = {(row["strategy"], row["metric"]): row for row in csv.DictReader(file)}
+    assert len(strategies) == 6
+    assert float(strategies["global", "f1_micro"]["test_f1_micro"]) == pytest.approx(results["test_f1_micro"])
+
+
+def test_the_saved_model_names_its_labels_in_a_plain_pipeline(finished_run):
+    config = read(finished_run, "config.json")
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["id2label"]["0"] == "admiration"
+    assert str(finished_run.parent) not in json.dumps(config)
+    result = pipeline("text-classification", model=str(finished_run), top_k=None)("fine")
+    assert {item["label"] for item in result} == set(GO_EMOTIONS)
+    assert sum(item["score"] for item in result) != pytest.approx(1.0)  # sigmoids, not a softmax
+
+
+def test_run_json_says_how_to_run_it_again(finished_run):
+    run = read(finished_run, "run.json")
+    assert run["arguments"]["head_learning_rate"] == 2e-3
+    assert run["seed"] == 42
+    assert run["dataset"]["rows"] == {"train": 200, "validation": 60, "test": 60}
+    assert len(run["dataset"]["sha256"]) == 64
+    assert run["packages"]["transformers"]
+    assert run["hardware"]["layout"].startswith("1 process on cpu")
+    assert "token" not in json.dumps(run["arguments"])
+
+
+def test_the_same_seed_gives_the_same_files_and_test_labels_touch_nothing(finished_run, finetune_arguments, small_data, tmp_path):
+    """Trained again on data whose test labels are permuted: the same weights and thresholds, byte for byte."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train.csv", "validation.csv", "emotions.txt"):
+        (folder / name).write_bytes((small_data / name).read_bytes())
+    with (small_data / "test.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    with (folder / "test.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *([text, rows[i - 7][1]] for i, (text, _) in enumerate(rows))])
+    run_finetune.main([*finetune_arguments, "--dataset_name", str(folder), "--output_dir", str(tmp_path / "run")])
+    for name in ("model.safetensors", "thresholds.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished_run / name).read_bytes()
+    results, others = read(finished_run, "all_results.json"), read(tmp_path / "run", "all_results.json")
+    assert results["eval_loss"] == others["eval_loss"]
+    assert results["test_loss"] != others["test_loss"]
+
+
+def test_the_cure(finetune_arguments, tmp_path, capsys):
+    """The notebook's failure with a default head, and its end with ours: one epoch, the same rows, plain 0.5.
+
+    The bias starts at the label frequencies, so the most frequent label is already near 0.5, while 26 steps from a
+    head at zero only push every label down.
+    """
+    common = [*finetune_arguments, "--num_train_epochs", "1", "--threshold_strategy", "global"]
+    ours = run_finetune.main([*common, "--output_dir", str(tmp_path / "ours")])
+    stock = run_finetune.main(
+        [*common, "--init_head_bias", "false", "--head_learning_rate", "1e-3", "--output_dir", str(tmp_path / "stock")]
+    )
+    assert ours["eval_loss"] < 0.8 * stock["eval_loss"]
+    assert ours["eval_f1_micro"] > 0
+    output = capsys.readouterr().out
+    assert "micro-F1 at 0.5" in output
+    assert "micro-F1 at its best cut" in output
+
+
+def test_an_existing_run_is_never_overwritten_unasked(finished_run, finetune_arguments, baseline_run, small_data):
+    before = (finished_run / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="already holds a run"):
+        run_finetune.main([*finetune_arguments, "--output_dir", str(finished_run)])
+    with pytest.raises(InputError, match="already holds a run"):
+        run_baseline.main(["--dataset_name", str(small_data), "--output_dir", str(baseline_run)])
+    assert (finished_run / "model.safetensors").read_bytes() == before
+
+
+def test_broken_data_stops_a_run_before_it_touches_the_old_one(baseline_run, tmp_path):
+    (tmp_path / "train.csv").write_text("text,labels\n,joy\n")
+    (tmp_path / "dev.csv").write_text("text,labels\nok,joy\n")
+    before = files(baseline_run)
+    with pytest.raises(InputError, match="the text is empty"):
+        run_baseline.main(["--dataset_name", str(tmp_path), "--output_dir", str(baseline_run), "--overwrite_output_dir"])
+    assert files(baseline_run) == before
+
+
+def test_the_baseline_is_the_same_for_any_number_of_jobs(baseline_run, small_data, tmp_path):
+    run_baseline.main(["--dataset_name", str(small_data), "--output_dir", str(tmp_path / "one"), "--n_jobs", "1"])
+    for name in ("thresholds.json", "per_label.csv", "predictions/test.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (baseline_run / name).read_bytes()
+
+
+def test_run_compare_sets_runs_side_by_side(finished_run, baseline_run):
+    table = run_compare.main([str(baseline_run), str(finished_run), "--seeds"])
+    lines = table.splitlines()
+    assert len(lines) == 5
+    assert f"{read(baseline_run, 'all_results.json')['test_f1_micro']:.4f}" in lines[2]
+    assert f"{read(finished_run, 'all_results.json')['test_f1_micro']:.4f}" in lines[3]
+    assert lines[4].startswith("| mean ± sd of 2 runs")
+    with pytest.raises(InputError, match="not a finished run"):
+        run_compare.main([str(ROOT / "data")])
+
+
+def test_a_full_disk_is_one_sentence():
+    code = (
+        "import errno, sys; sys.path.insert(0, '.'); from utils.console import one_sentence_errors\n"
+        "with one_sentence_errors(): raise OSError(errno.ENOSPC, 'No space left on device', 'outputs/x')"
+    )
+    done = run_python("-c", code)
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device: outputs/x; what was finished before is kept.\n"
+
+
+def test_saved_weights_are_fp32(finished_run):
+    assert {str(tensor.dtype) for tensor in load_file(finished_run / "model.safetensors").values()} == {"torch.float32"}
+
+
+def test_requirements_are_pinned_and_scripts_stay_short():
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = [line for line in (ROOT / name).read_text().splitlines() if line and line[0] not in "#-"]
+        assert all("==" in line for line in lines)
+    assert "torch==2.13.0" in (ROOT / "requirements.txt").read_text().splitlines()
+    assert all(len(path.read_text().splitlines()) <= 150 for path in ROOT.glob("run_*.py"))
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["line-length"] == 120
