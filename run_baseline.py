@@ -11,12 +11,12 @@ import time
 from dataclasses import dataclass, field
 
 from joblib import parallel_config
-from skops import io as skops_io
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MultiLabelBinarizer
+from skops import io as skops_io
 
 from utils.arguments import (
     DataArguments,
@@ -26,6 +26,7 @@ from utils.arguments import (
     parse_arguments,
     remove_run,
 )
+from utils.card import write_card
 from utils.console import one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.inference import BASELINE_FILE
@@ -88,7 +89,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     )
     arguments = {key: value for kind in (data_args, args, threshold_args) for key, value in vars(kind).items()}
     rows = {split: len(dataset) for split, dataset in splits.items()}
-    write_run_json(run_dir, arguments, {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows}, {})
+    write_run_json(run_dir, arguments, {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows})
+    write_card(run_dir)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
     return results
 

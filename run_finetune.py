@@ -22,6 +22,7 @@ from utils.arguments import (
     parse_arguments,
     remove_run,
 )
+from utils.card import write_card
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.encoding import encode, shortest_first
@@ -113,7 +114,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         run_dir, names, predictions, threshold_args.threshold_strategy, threshold_args.threshold_metric, training
     )
     dataset = {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows}
-    write_run_json(run_dir, arguments, dataset, {"layout": layout(args)})
+    write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)
+    write_card(run_dir)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
     return results
 

@@ -67,7 +67,10 @@ def main(argv: list[str] | None = None) -> int:
             len(args.texts),
         )
     elif args.input_file:
-        rows, total = read_rows(args.input_file, text_column=args.text_column), count_rows(args.input_file) if args.input_file.is_file() else 0
+        rows, total = (
+            read_rows(args.input_file, text_column=args.text_column),
+            count_rows(args.input_file) if args.input_file.is_file() else 0,
+        )
     else:
         rows, total = read_rows(Path("standard input.txt"), sys.stdin.buffer, args.text_column), None
     first = next(rows, None)

@@ -42,7 +42,9 @@ def tiny_bert(tmp_path_factory, demo) -> Path:
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(demo["train"]["text"], trainers.WordPieceTrainer(vocab_size=800, special_tokens=special))
+    tokenizer.train_from_iterator(
+        demo["train"]["text"], trainers.WordPieceTrainer(vocab_size=800, special_tokens=special)
+    )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -103,7 +105,13 @@ def baseline_run(tmp_path_factory, small_data) -> Path:
 def run_python(*arguments: object, **options) -> subprocess.CompletedProcess:
     """`python arguments…` from the repository's root, in a process of its own, with output as text."""
     return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **options,
     )
 
 

@@ -11,7 +11,7 @@ from utils.console import InputError
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.labels import GO_EMOTIONS, multi_hot
 
-ROWS = [("it's \"fine\"", [27]), ("so happy, and grateful", [17, 15]), ("why would anyone, ever", [7, 3])]
+ROWS = [('it\'s "fine"', [27]), ("so happy, and grateful", [17, 15]), ("why would anyone, ever", [7, 3])]
 
 
 def write(folder, suffix, split="train", rows=ROWS, names=False):
@@ -66,7 +66,10 @@ def test_every_problem_is_reported_with_file_and_line(tmp_path):
         2: "label id 28 is outside 0 to 27", 3: "unknown label 'joi', did you mean 'joy'", 4: "text is empty",
         5: "no labels", 6: "stands twice", 7: "not UTF-8", 8: "column(s)",
     }.items():  # fmt: skip
-        assert any(f"train.tsv line {line}:" in part and words in part for part in message.splitlines()), (line, message)
+        assert any(f"train.tsv line {line}:" in part and words in part for part in message.splitlines()), (
+            line,
+            message,
+        )
 
 
 def test_only_the_first_twenty_problems_are_listed(tmp_path):
@@ -146,7 +149,11 @@ def test_a_subset_no_smaller_than_the_data_is_the_data(demo):
 
 
 def test_goemotions_is_read_whole(goemotions):
-    assert {split: len(rows) for split, rows in goemotions.items()} == {"train": 43410, "validation": 5426, "test": 5427}
+    assert {split: len(rows) for split, rows in goemotions.items()} == {
+        "train": 43410,
+        "validation": 5426,
+        "test": 5427,
+    }
     assert sum('"' in text for text in goemotions["train"]["text"]) == 1097
     assert max(map(len, goemotions["train"]["text"])) == 703
     assert int(multi_hot(goemotions["train"]["labels"], 28).sum(axis=0)[GO_EMOTIONS.index("grief")]) == 77

@@ -13,7 +13,7 @@ from utils.inference import EncoderClassifier, choose_labels, load_classifier
 from utils.labels import GO_EMOTIONS
 from utils.rows import RowWriter
 
-TEXTS = ["so happy today", "this is \"disgusting\", honestly", "ok", "où est-ce ? 😀", "مرحبا بالعالم"]
+TEXTS = ["so happy today", 'this is "disgusting", honestly', "ok", "où est-ce ? 😀", "مرحبا بالعالم"]
 
 
 def infer(model, *arguments):
@@ -176,7 +176,9 @@ def test_broken_and_foreign_models_are_refused(finished_run, tiny_bert, tmp_path
 
 
 def test_a_model_without_thresholds_decides_at_one_half(finished_run, tmp_path):
-    bare = shutil.copytree(finished_run, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints", "thresholds.json"))
+    bare = shutil.copytree(
+        finished_run, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints", "thresholds.json")
+    )
     classifier, thresholds = load_classifier(str(bare))
     assert isinstance(classifier, EncoderClassifier)
     assert (thresholds == 0.5).all()

@@ -22,7 +22,10 @@ CUTS = np.array([0.3, 0.4, 0.5, 0.45, 0.35, 0.6])
 def test_every_contract_key_agrees_with_scikit_learn():
     scores = module.multilabel_scores(GOLD, PROBABILITIES, CUTS)
     decided, halved = PROBABILITIES >= CUTS, PROBABILITIES >= 0.5
-    expected = {"hamming_loss": reference.hamming_loss(GOLD, decided), "subset_accuracy": reference.accuracy_score(GOLD, decided)}
+    expected = {
+        "hamming_loss": reference.hamming_loss(GOLD, decided),
+        "subset_accuracy": reference.accuracy_score(GOLD, decided),
+    }
     for average in ("micro", "macro", "weighted", "samples"):
         expected[f"f1_{average}"] = reference.f1_score(GOLD, decided, average=average, zero_division=0)
         expected[f"f1_{average}_at_0.5"] = reference.f1_score(GOLD, halved, average=average, zero_division=0)
@@ -50,7 +53,9 @@ def test_its_documented_example_is_true():
     previous = os.getcwd()
     os.chdir(ROOT)
     try:
-        example = doctest.DocTestParser().get_doctest(module._KWARGS_DESCRIPTION, {"evaluate": evaluate}, "scores", None, 0)
+        example = doctest.DocTestParser().get_doctest(
+            module._KWARGS_DESCRIPTION, {"evaluate": evaluate}, "scores", None, 0
+        )
         assert example.examples
         assert doctest.DocTestRunner().run(example).failed == 0
     finally:

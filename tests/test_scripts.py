@@ -20,7 +20,7 @@ from utils.labels import GO_EMOTIONS
 METRICS = ["f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5", "f1_macro_at_0.5",
            "f1_weighted_at_0.5", "f1_samples_at_0.5", "precision_micro", "recall_micro", "precision_macro",
            "recall_macro", "average_precision_macro", "roc_auc_macro", "hamming_loss", "subset_accuracy", "loss"]  # fmt: skip
-SHARED = {"thresholds.json", "threshold_strategies.csv", "all_results.json", "per_label.csv", "run.json",
+SHARED = {"README.md", "thresholds.json", "threshold_strategies.csv", "all_results.json", "per_label.csv", "run.json",
           "predictions/eval.parquet", "predictions/test.parquet"}  # fmt: skip
 
 
@@ -41,7 +41,9 @@ def test_a_run_leaves_exactly_these_files(finished_run, baseline_run):
 
 def test_all_results_has_the_contracts_keys(finished_run, baseline_run):
     keys = {f"{split}_{metric}" for split in ("eval", "test") for metric in METRICS}
-    assert keys | {"train_loss", "train_runtime", "train_samples_per_second", "epoch"} == set(read(finished_run, "all_results.json"))
+    assert keys | {"train_loss", "train_runtime", "train_samples_per_second", "epoch"} == set(
+        read(finished_run, "all_results.json")
+    )
     assert keys | {"train_runtime", "train_samples_per_second"} == set(read(baseline_run, "all_results.json"))
 
 
@@ -93,7 +95,9 @@ def test_run_json_says_how_to_run_it_again(finished_run):
     assert "token" not in json.dumps(run["arguments"])
 
 
-def test_the_same_seed_gives_the_same_files_and_test_labels_touch_nothing(finished_run, finetune_arguments, small_data, tmp_path):
+def test_the_same_seed_gives_the_same_files_and_test_labels_touch_nothing(
+    finished_run, finetune_arguments, small_data, tmp_path
+):
     """Trained again on data whose test labels are permuted: the same weights and thresholds, byte for byte."""
     folder = tmp_path / "data"
     folder.mkdir()
@@ -143,7 +147,9 @@ def test_broken_data_stops_a_run_before_it_touches_the_old_one(baseline_run, tmp
     (tmp_path / "dev.csv").write_text("text,labels\nok,joy\n")
     before = files(baseline_run)
     with pytest.raises(InputError, match="the text is empty"):
-        run_baseline.main(["--dataset_name", str(tmp_path), "--output_dir", str(baseline_run), "--overwrite_output_dir"])
+        run_baseline.main(
+            ["--dataset_name", str(tmp_path), "--output_dir", str(baseline_run), "--overwrite_output_dir"]
+        )
     assert files(baseline_run) == before
 
 

@@ -143,7 +143,7 @@ def test_a_step_has_the_same_rows_in_every_layout_and_each_epoch_another_order(b
     accumulated = batches(64, 4, 1, accumulated=4, lengths=lengths)[0]
     for step in range(4):
         assert set(one[step]) == set(two[0][step] + two[1][step])
-        assert set(one[step]) == set(sum(accumulated[4 * step : 4 * step + 4], []))
+        assert set(one[step]) == {row for batch in accumulated[4 * step : 4 * step + 4] for row in batch}
     assert one != batches(64, 16, 1, epoch=1.0, lengths=lengths)[0]
     assert one == batches(64, 16, 1, epoch=0.99, lengths=lengths)[0]
 
@@ -199,7 +199,12 @@ def uninterrupted(tmp_path_factory, finetune_arguments, tiny_bert):
 
 @pytest.mark.parametrize(
     ("layout", "when", "count", "resumed_from"),
-    [("steps", "step", 18, 15), ("steps", "checkpoint", 3, 10), ("epochs", "step", 14, 13), ("epochs", "checkpoint", 2, 13)],
+    [
+        ("steps", "step", 18, 15),
+        ("steps", "checkpoint", 3, 10),
+        ("epochs", "step", 14, 13),
+        ("epochs", "checkpoint", 2, 13),
+    ],
 )
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
     uninterrupted, tmp_path, layout, when, count, resumed_from, capsys
@@ -241,4 +246,3 @@ def test_mean_training_loss_weighs_log_entries_by_their_steps():
                {"loss": 0.5, "step": 40, "epoch": 2.0}]  # fmt: skip
     assert mean_training_loss(history) == pytest.approx((1.0 * 10 + 0.5 * 30) / 40)
     assert mean_training_loss(history, since=1.0) == 0.5
-

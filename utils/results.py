@@ -111,7 +111,13 @@ def _strategies(predictions: dict[str, Predictions]) -> list[dict[str, Any]]:
     return rows
 
 
-def write_run_json(run_dir: Path, arguments: dict[str, Any], dataset: dict[str, Any], hardware: dict[str, Any]) -> None:
+def write_run_json(
+    run_dir: Path,
+    arguments: dict[str, Any],
+    dataset: dict[str, Any],
+    hardware: dict[str, Any] | None = None,
+    base_model: str | None = None,
+) -> None:
     """What it takes to run this again: arguments (never a token), versions, data, commit, seed, machine."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -125,8 +131,9 @@ def write_run_json(run_dir: Path, arguments: dict[str, Any], dataset: dict[str, 
             "seed": arguments["seed"],
             "packages": versions,
             "git_commit": _git_commit(),
-            "hardware": {"machine": platform.machine(), "logical_cpus": os.cpu_count(), **hardware},
-        },
+            "hardware": {"machine": platform.machine(), "logical_cpus": os.cpu_count(), **(hardware or {})},
+        }
+        | ({"base_model": base_model} if base_model else {}),
     )
 
 
@@ -166,6 +173,11 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
             {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         )
     _replace(path, text.getvalue().encode())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text."""
+    _replace(path, text.encode())
 
 
 def _replace(path: Path, content: bytes) -> None:
