@@ -1,4 +1,4 @@
-"""Fixtures: a tiny encoder and a small dataset, made on the spot, and the real dataset where GOEMOTIONS_DIR names it."""
+"""Fixtures: a tiny encoder and a small dataset, made on the spot; the real one where GOEMOTIONS_DIR names it."""
 
 import os
 import shutil

@@ -1,4 +1,3 @@
-
 import pytest
 from conftest import ROOT, run_python
 from transformers import TrainingArguments

@@ -22,13 +22,14 @@ SIZES = {
     "vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 28,
     "max_position_embeddings": 40,
 }  # fmt: skip
+SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
 ENCODERS = {
     "bert": (BertConfig(**SIZES), "classifier"),
     "roberta": (RobertaConfig(**SIZES), "classifier.out_proj"),
     "xlm-roberta": (XLMRobertaConfig(**SIZES), "classifier.out_proj"),
     "distilbert": (DistilBertConfig(vocab_size=60, dim=16, n_layers=1, n_heads=2, hidden_dim=28), "classifier"),
     "mpnet": (MPNetConfig(**SIZES), "classifier.out_proj"),
-    "modernbert": (ModernBertConfig(**SIZES, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2), "classifier"),
+    "modernbert": (ModernBertConfig(**SIZES, **dict.fromkeys(SPECIAL_IDS, 0)), "classifier"),
     "electra": (ElectraConfig(**SIZES, embedding_size=16), "classifier.out_proj"),
     "deberta-v2": (DebertaV2Config(**SIZES), "classifier"),
 }  # fmt: skip

@@ -19,7 +19,8 @@ from utils.labels import GO_EMOTIONS
 
 METRICS = ["f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5", "f1_macro_at_0.5",
            "f1_weighted_at_0.5", "f1_samples_at_0.5", "precision_micro", "recall_micro", "precision_macro",
-           "recall_macro", "average_precision_macro", "roc_auc_macro", "hamming_loss", "subset_accuracy", "loss"]  # fmt: skip
+           "recall_macro", "average_precision_macro", "roc_auc_macro", "hamming_loss", "subset_accuracy",
+           "loss"]  # fmt: skip
 SHARED = {"README.md", "thresholds.json", "threshold_strategies.csv", "all_results.json", "per_label.csv", "run.json",
           "predictions/eval.parquet", "predictions/test.parquet"}  # fmt: skip
 
@@ -79,7 +80,7 @@ def test_the_saved_model_names_its_labels_in_a_plain_pipeline(finished_run):
     assert config["problem_type"] == "multi_label_classification"
     assert config["id2label"]["0"] == "admiration"
     assert str(finished_run.parent) not in json.dumps(config)
-    result = pipeline("text-classification", model=str(finished_run), top_k=None)("fine")
+    result = pipeline("text-classification", model=str(finished_run), top_k=None)(["fine"])[0]
     assert {item["label"] for item in result} == set(GO_EMOTIONS)
     assert sum(item["score"] for item in result) != pytest.approx(1.0)  # sigmoids, not a softmax
 

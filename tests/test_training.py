@@ -74,7 +74,7 @@ def test_accumulation_changes_neither_loss_nor_gradient_nor_weights(tiny_bert, d
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory, finetune_arguments):
-    """The tiny run as two real processes × 8, started by accelerate launch, and its output."""
+    """The tiny run as two real processes × 8, started by accelerate launch."""
     folder = tmp_path_factory.mktemp("runs") / "two_processes"
     done = run_python(
         "-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate/two_cpu_processes.yaml",
@@ -109,8 +109,8 @@ def test_the_first_line_says_how_many_processes_there_really_are(two_processes):
 def batches(rows, batch, processes, accumulated=1, epoch=0, lengths=None, seed=7):
     """What each of `processes` ranks gets in an epoch."""
     args = SimpleNamespace(
-        world_size=processes, train_batch_size=batch, gradient_accumulation_steps=accumulated, seed=seed, data_seed=None,
-        dataloader_drop_last=False, process_index=0,
+        world_size=processes, train_batch_size=batch, gradient_accumulation_steps=accumulated, seed=seed,
+        data_seed=None, dataloader_drop_last=False, process_index=0,
     )  # fmt: skip
     trainer = SimpleNamespace(args=args, train_dataset=range(rows), state=SimpleNamespace(epoch=epoch))
     result = []

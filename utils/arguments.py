@@ -189,9 +189,11 @@ def _recipe_tokens(path: str, parser: Parser) -> list[str]:
 
 
 def _refuse_unknown(options: list[str], parser: Parser, source: str) -> None:
-    sentences = []
+    sentences, keys = [], sorted(parser.keys(), key=len)
     for option in options:
-        near = difflib.get_close_matches(option.split("=")[0].lstrip("-"), parser.keys(), n=1, cutoff=0.5)
+        name = option.split("=")[0].lstrip("-").replace("-", "_")
+        begun = [key for key in keys if key.startswith(name)]  # an abbreviation, more likely than a misspelling
+        near = begun or difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
         sentences.append(f"{option} is not an argument{f'; did you mean --{near[0]}?' if near else '.'}")
     if sentences:
         raise InputError(f"In {source}: {' '.join(sentences)}")
