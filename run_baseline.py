@@ -30,7 +30,7 @@ from utils.card import write_card
 from utils.console import one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.inference import BASELINE_FILE
-from utils.results import Predictions, results_table, write_results, write_run_json
+from utils.results import Predictions, results_table, write_bytes, write_results, write_run_json
 
 RECIPE = "recipes/baseline.yaml"
 
@@ -76,8 +76,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     say(f"fitted {len(names)} classifiers in {seconds:.1f} s")
 
     # 5. Thresholds from validation, scores on validation and test, files.
-    run_dir.mkdir(parents=True, exist_ok=True)
-    skops_io.dump(pipeline, run_dir / BASELINE_FILE)
+    write_bytes(run_dir / BASELINE_FILE, skops_io.dumps(pipeline))
     predictions = {
         name: Predictions(splits[split]["text"], gold[split], pipeline.predict_proba(splits[split]["text"]))
         for name, split in (("eval", "validation"), ("test", "test"))

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 class InputError(ValueError):
     """Something the user can mend; its text names the thing, what was received and what would be accepted."""
@@ -38,10 +40,14 @@ def one_sentence_errors() -> Iterator[None]:
         sys.exit(0)
     except KeyboardInterrupt:
         _leave("Interrupted; checkpoints and finished files are kept.", 130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        _leave(f"{error.strerror}: {error.filename or 'while writing'}; what was finished before is kept.", 1)
+    except Exception as error:
+        # torch and safetensors report a full disk in exceptions of their own, caused by or quoting the system's.
+        refused = error if isinstance(error, OSError) else error.__context__
+        if isinstance(refused, OSError) and refused.errno in _REFUSALS:
+            _leave(f"{refused.strerror}: {refused.filename or 'while writing'}; what was finished before is kept.", 1)
+        if os.strerror(errno.ENOSPC) in str(error):
+            _leave(f"{os.strerror(errno.ENOSPC)}; what was finished before is kept.", 1)
+        raise
 
 
 def _leave(sentence: str, status: int) -> None:

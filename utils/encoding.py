@@ -14,7 +14,8 @@ def encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_seq_length:
     cross-entropy needs float targets. `length` counts tokens, for batches of similar length.
     """
     names = dataset.features["labels"].feature.names
-    tokens = tokenizer(list(dataset["text"]), truncation=True, max_length=max_seq_length, return_length=False)
+    max_length = min(max_seq_length, tokenizer.model_max_length)
+    tokens = tokenizer(list(dataset["text"]), truncation=True, max_length=max_length)
     columns = dict(tokens)
     columns["length"] = [len(ids) for ids in tokens["input_ids"]]
     columns["labels"] = list(multi_hot(dataset["labels"], len(names)))

@@ -29,7 +29,7 @@ THRESHOLDS_FILE = "thresholds.json"
 STRATEGIES_FILE = "threshold_strategies.csv"
 _PACKAGES = ("accelerate", "datasets", "evaluate", "huggingface-hub", "iterative-stratification", "numpy",
              "scikit-learn", "skops", "tokenizers", "torch", "transformers")  # fmt: skip
-_SECRETS = ("token", "password", "secret")
+_SECRETS = ("token", "password", "secret")  # how names of arguments that hold one end
 
 
 class Predictions(NamedTuple):
@@ -62,7 +62,7 @@ def write_results(
         columns |= {name: probabilities[:, index].astype(np.float32) for index, name in enumerate(names)}
         sink = pyarrow.BufferOutputStream()
         pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-        _replace(run_dir / "predictions" / f"{split}.parquet", sink.getvalue().to_pybytes())
+        write_bytes(run_dir / "predictions" / f"{split}.parquet", sink.getvalue().to_pybytes())
 
     _, gold, probabilities = predictions["eval"]
     thresholds = fit_thresholds(gold, probabilities, strategy, metric)
@@ -122,7 +122,7 @@ def write_run_json(
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         versions[package] = importlib.metadata.version(package)
-    public = {key: value for key, value in arguments.items() if not any(word in key for word in _SECRETS)}
+    public = {key: value for key, value in arguments.items() if not key.endswith(_SECRETS)}
     write_json(
         run_dir / "run.json",
         {
@@ -160,7 +160,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     finite = {
         key: value for key, value in content.items() if not (isinstance(value, float) and not math.isfinite(value))
     }
-    _replace(path, (json.dumps(finite, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+    write_bytes(path, (json.dumps(finite, indent=2, ensure_ascii=False, default=str) + "\n").encode())
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -172,15 +172,16 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerow(
             {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         )
-    _replace(path, text.getvalue().encode())
+    write_bytes(path, text.getvalue().encode())
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text."""
-    _replace(path, text.encode())
+    write_bytes(path, text.encode())
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one stroke: nobody ever finds half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
