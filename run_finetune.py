@@ -26,11 +26,12 @@ from utils.card import write_card
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.encoding import encode, shortest_first
-from utils.inference import load_classifier
+from utils.head import init_head_bias
+from utils.inference import fold_saved_model, load_classifier
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
 from utils.metrics import compute_metrics
-from utils.modeling import init_head_bias, load_model, load_tokenizer, resolve_model
+from utils.modeling import load_model, load_tokenizer, resolve_model
 from utils.results import Predictions, results_table, write_results, write_run_json
 from utils.training import find_checkpoint, layout, make_trainer, mean_training_loss, save_model
 
@@ -115,6 +116,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     )
     dataset = {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows}
     write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)
+    if model_args.fold_thresholds:
+        fold_saved_model(run_dir)
     write_card(run_dir)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
     return results

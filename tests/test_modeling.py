@@ -15,8 +15,9 @@ from transformers import (
 
 from utils import modeling
 from utils.console import InputError
+from utils.head import head_parameters, init_head_bias, output_layer
 from utils.labels import GO_EMOTIONS
-from utils.modeling import head_parameters, init_head_bias, load_model, load_tokenizer, output_layer, resolve_model
+from utils.modeling import load_model, load_tokenizer, resolve_model
 
 SIZES = {
     "vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 28,

@@ -28,7 +28,7 @@ def test_every_finetuning_recipe_cures_the_cold_start(path):
     _, model, thresholds, _, training = parse(path)
     assert model.init_head_bias
     assert model.head_learning_rate >= 10 * training.learning_rate
-    assert (thresholds.threshold_strategy, thresholds.threshold_metric) == ("global", "f1_micro")
+    assert (thresholds.threshold_strategy, thresholds.threshold_metric) == ("calibrated", "f1_micro")
     assert training.load_best_model_at_end
     assert "0.5" not in training.metric_for_best_model
 

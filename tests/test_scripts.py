@@ -87,8 +87,8 @@ def test_every_figure_follows_from_the_predictions(kind, request):
     assert np.mean([float(row["f1"]) for row in rows]) == pytest.approx(results["test_f1_macro"])
     with (folder / "threshold_strategies.csv").open(newline="") as file:
         strategies = {(row["strategy"], row["metric"]): row for row in csv.DictReader(file)}
-    assert len(strategies) == 6
-    assert float(strategies["global", "f1_micro"]["test_f1_micro"]) == pytest.approx(results["test_f1_micro"])
+    assert len(strategies) == 8
+    assert float(strategies["calibrated", "f1_micro"]["test_f1_micro"]) == pytest.approx(results["test_f1_micro"])
 
 
 def test_the_saved_model_names_its_labels_in_a_plain_pipeline(finished_run):
@@ -138,7 +138,7 @@ def test_the_cure(finetune_arguments, tmp_path, capsys):
     The bias starts at the label frequencies, so the most frequent label is already near 0.5, while 26 steps from a
     head at zero only push every label down.
     """
-    common = [*finetune_arguments, "--num_train_epochs", "1", "--threshold_strategy", "global"]
+    common = [*finetune_arguments, "--num_train_epochs", "1"]
     ours = run_finetune.main([*common, "--output_dir", str(tmp_path / "ours")])
     stock = run_finetune.main(
         [*common, "--init_head_bias", "false", "--head_learning_rate", "1e-3", "--output_dir", str(tmp_path / "stock")]

@@ -13,8 +13,9 @@ from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArgum
 import run_finetune
 from utils.console import InputError
 from utils.encoding import encode
+from utils.head import head_parameters
 from utils.losses import multilabel_loss
-from utils.modeling import head_parameters, load_model, load_tokenizer
+from utils.modeling import load_model, load_tokenizer
 from utils.training import StepBatches, find_checkpoint, is_whole, make_trainer, mean_training_loss
 
 TIMES = ("runtime", "per_second")

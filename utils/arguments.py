@@ -70,14 +70,18 @@ class ModelArguments:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
         default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
     )
+    fold_thresholds: bool = field(
+        default=True, metadata={"help": "move the thresholds into the model, so that 0.5 is right in every client"}
+    )
 
 
 @dataclass
 class ThresholdArguments:
     """How probabilities become decisions."""
 
-    threshold_strategy: Literal["fixed", "global", "per_label"] = field(
-        default="global", metadata={"help": "0.5 everywhere, one cut for all labels, or one cut a label"}
+    threshold_strategy: Literal["fixed", "global", "per_label", "calibrated"] = field(
+        default="calibrated",
+        metadata={"help": "0.5, one cut for all labels, one a label, or one a label that overfits less"},
     )
     threshold_metric: Literal["f1_micro", "f1_macro"] = field(
         default="f1_micro", metadata={"help": "what the thresholds maximise on validation"}

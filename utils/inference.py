@@ -13,8 +13,9 @@ from skops import io as skops_io
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.console import InputError
+from utils.head import fold_thresholds
 from utils.modeling import load_tokenizer
-from utils.results import THRESHOLDS_FILE
+from utils.results import THRESHOLDS_FILE, read_json, write_json
 from utils.rows import Row
 
 BASELINE_FILE = "baseline.skops"
@@ -122,9 +123,24 @@ def _stored_thresholds(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        return {label: float(cut) for label, cut in json.loads(path.read_text(encoding="utf-8"))["thresholds"].items()}
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {label: 0.5 if stored.get("folded") else float(cut) for label, cut in stored["thresholds"].items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not a thresholds file as run_finetune.py writes it ({error!r}).") from error
+
+
+def fold_saved_model(run_dir: Path) -> None:
+    """Fold the thresholds of thresholds.json into the model saved beside it, and record it there and in config.json.
+
+    Predictions and scores of the run stay those of the unfolded model; its decisions at the thresholds are those of
+    the folded one at 0.5. Folding a folded model again changes nothing.
+    """
+    stored = read_json(run_dir / THRESHOLDS_FILE)
+    model = AutoModelForSequenceClassification.from_pretrained(run_dir, dtype=torch.float32)
+    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    fold_thresholds(model, np.array([stored["thresholds"][name] for name in names]))
+    model.save_pretrained(run_dir)
+    write_json(run_dir / THRESHOLDS_FILE, stored | {"folded": True, "undo": "add log(t / (1 - t)) to each bias"})
 
 
 def choose_labels(

@@ -1,4 +1,4 @@
-"""The encoder with its classifier: names for the labels, and a head that does not start cold."""
+"""The encoder, its tokenizer, and a classifier that knows its labels by name."""
 
 import hashlib
 import importlib.util
@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import (
@@ -19,6 +18,7 @@ from transformers import (
 from transformers.utils import logging
 
 from utils.console import InputError, say
+from utils.head import CONFIG_KEY, output_layer, unfold_thresholds
 from utils.labels import label_maps
 
 logging.disable_progress_bar()  # bars for loading a hundred tensors hide the one for training
@@ -88,51 +88,11 @@ def load_model(path: str, names: Sequence[str]) -> tuple[PreTrainedModel, bool]:
     if is_new and had is not None:
         say(f"The classifier of {path} knows other labels ({', '.join(had[:3])}, …); it is replaced by a new one.")
         _initialise(output_layer(model), config)
+        if hasattr(model.config, CONFIG_KEY):
+            delattr(model.config, CONFIG_KEY)
+    elif unfold_thresholds(model) is not None:
+        say(f"The thresholds folded into the classifier of {path} were taken out again; training goes on without them.")
     return model, is_new
-
-
-def output_layer(model: PreTrainedModel) -> nn.Linear:
-    """The linear layer whose outputs are the logits: `classifier`, `classifier.out_proj`, `score`, …"""
-    layers = [
-        layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear)
-        and layer.out_features == model.config.num_labels
-        and not _in_encoder(name, model)
-    ]
-    if not layers:
-        raise InputError(f"{type(model).__name__} has no linear output layer; take an encoder such as BERT or RoBERTa.")
-    return layers[-1]
-
-
-def head_parameters(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters outside the pretrained encoder."""
-    return {name for name, _ in model.named_parameters() if not _in_encoder(name, model)}
-
-
-def init_head_bias(model: PreTrainedModel, label_matrix: np.ndarray) -> None:
-    """Set the output layer's bias to the log-odds of the training label frequencies.
-
-    With 28 labels of which a comment has one or two, a classifier that starts at 0 spends its first epochs learning
-    that most labels are rare, and after 2 epochs on 2,000 comments no probability has reached 0.5. Started at the
-    frequencies, it spends them on the comments. (The prior-probability initialisation of Lin et al. 2017, section 3.3,
-    here with each label's own prior.) A label that never or always occurs counts as half a row away from that.
-
-    Args:
-        model: its output layer has one unit per label and a bias.
-        label_matrix: zeros and ones, shape (rows, labels).
-    """
-    layer = output_layer(model)
-    if layer.bias is None:
-        raise InputError(f"{type(model).__name__}'s output layer has no bias; use --init_head_bias false.")
-    rows = len(label_matrix)
-    frequency = np.clip(label_matrix.mean(axis=0, dtype=np.float64), 0.5 / rows, 1 - 0.5 / rows)
-    with torch.no_grad():
-        layer.bias.copy_(torch.from_numpy(np.log(frequency / (1 - frequency))))
-
-
-def _in_encoder(name: str, model: PreTrainedModel) -> bool:
-    return name.split(".")[0] == model.base_model_prefix
 
 
 def _initialise(layer: nn.Linear, config: AutoConfig) -> None:

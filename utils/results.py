@@ -192,12 +192,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def results_table(run_dirs: Sequence[Path], seeds: bool = False) -> str:
-    """A Markdown table with one row a run: F1 at 0.5 and at thresholds fitted on validation.
+    """A Markdown table with one row a run: F1 at 0.5, and at thresholds fitted on validation for the same score.
 
     Figures are those of the test split; of validation where a run has no test split, which its row says. With
     `seeds`, the runs count as one recipe and a last row holds mean ± standard deviation.
     """
-    header = ["run", "micro-F1 at 0.5", "micro-F1, global cut", "macro-F1 at 0.5", "macro-F1, per-label cuts"]
+    columns = [
+        ("micro-F1 at 0.5", "fixed", "f1_micro"),
+        ("one cut", "global", "f1_micro"),
+        ("calibrated cuts", "calibrated", "f1_micro"),
+        ("macro-F1 at 0.5", "fixed", "f1_macro"),
+        ("cut per label", "per_label", "f1_macro"),
+        ("calibrated cuts", "calibrated", "f1_macro"),
+    ]
     labels, table = [], []
     for run_dir in run_dirs:
         path = run_dir / STRATEGIES_FILE
@@ -207,19 +214,13 @@ def results_table(run_dirs: Sequence[Path], seeds: bool = False) -> str:
             rows = {(row["strategy"], row["metric"]): row for row in csv.DictReader(file)}
         split = "test" if "test_f1_micro" in rows["fixed", "f1_micro"] else "eval"
         labels.append(str(run_dir) + ("" if split == "test" else " (validation)"))
-        table.append(
-            [
-                float(rows[strategy, f"f1_{average}"][f"{split}_f1_{average}"])
-                for average, strategies in (("micro", ("fixed", "global")), ("macro", ("fixed", "per_label")))
-                for strategy in strategies
-            ]
-        )
+        table.append([float(rows[strategy, metric][f"{split}_{metric}"]) for _, strategy, metric in columns])
     lines = [[label, *(f"{value:.4f}" for value in values)] for label, values in zip(labels, table, strict=True)]
     if seeds and len(table) > 1:
-        columns = list(zip(*table, strict=True))
-        spread = [f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns]
+        by_column = zip(*table, strict=True)
+        spread = [f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in by_column]
         lines.append([f"mean ± sd of {len(table)} runs", *spread])
-    return markdown_table(header, lines)
+    return markdown_table(["run", *(title for title, _, _ in columns)], lines)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

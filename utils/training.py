@@ -17,7 +17,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from utils.console import InputError, say
-from utils.modeling import head_parameters
+from utils.head import head_parameters
 
 COMPLETE_FILE = "complete.json"  # written last; lists the checkpoint's files with their sizes
 
