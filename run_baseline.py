@@ -52,7 +52,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     run_dir = check_output_dir(args.output_dir, output_args.overwrite_output_dir)
 
     # 2. Comments and their emotions.
-    splits = load_splits(data_args.dataset_name, data_args.dataset_config_name, data_args.allow_unlabelled)
+    splits = load_splits(
+        data_args.dataset_name, data_args.dataset_config_name, data_args.allow_unlabelled, data_args.taxonomy
+    )
     data_hash, names = fingerprint(splits), label_names(splits)
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)

@@ -33,7 +33,7 @@ from utils.losses import multilabel_loss
 from utils.metrics import compute_metrics
 from utils.modeling import load_model, load_tokenizer, resolve_model
 from utils.results import Predictions, results_table, write_results, write_run_json
-from utils.training import find_checkpoint, layout, make_trainer, mean_training_loss, save_model
+from utils.training import find_checkpoint, layout, make_trainer, save_model, training_summary
 
 RECIPE = "recipes/bert_base.yaml"
 
@@ -50,7 +50,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     say(layout(args))
 
     # 2. Comments and their emotions.
-    splits = load_splits(data_args.dataset_name, data_args.dataset_config_name, data_args.allow_unlabelled)
+    splits = load_splits(
+        data_args.dataset_name, data_args.dataset_config_name, data_args.allow_unlabelled, data_args.taxonomy
+    )
     data_hash, names = fingerprint(splits), label_names(splits)
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
@@ -83,14 +85,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         compute_loss_func=multilabel_loss,
         compute_metrics=compute_metrics,
     )
-    training = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    trainer.train(resume_from_checkpoint=checkpoint)
     save_model(trainer, run_dir)
-    training = {
-        "epoch": trainer.state.epoch,
-        "train_loss": mean_training_loss(trainer.state.log_history),
-        "train_runtime": training["train_runtime"],
-        "train_samples_per_second": training["train_samples_per_second"],
-    }
 
     # 5. Judge what was saved, as a user will load it: every process takes its share, in fp32.
     classifier, _ = load_classifier(str(run_dir), device=args.device)
@@ -112,7 +108,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         if split in splits
     }
     results = write_results(
-        run_dir, names, predictions, threshold_args.threshold_strategy, threshold_args.threshold_metric, training
+        run_dir,
+        names,
+        predictions,
+        threshold_args.threshold_strategy,
+        threshold_args.threshold_metric,
+        training_summary(trainer),
     )
     dataset = {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows}
     write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)

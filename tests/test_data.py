@@ -8,8 +8,8 @@ import pytest
 from conftest import run_python
 
 from utils.console import InputError
-from utils.data import fingerprint, label_names, load_splits, stratified_subset
-from utils.labels import GO_EMOTIONS, multi_hot
+from utils.data import fingerprint, label_names, load_splits, regroup, stratified_subset
+from utils.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 
 ROWS = [('it\'s "fine"', [27]), ("so happy, and grateful", [17, 15]), ("why would anyone, ever", [7, 3])]
 
@@ -177,3 +177,15 @@ def test_the_fingerprint_is_of_the_content(demo, tmp_path):
     assert fingerprint(demo) == fingerprint(load_splits("demo"))
     changed = demo["train"].select(range(10))
     assert fingerprint(demo) != fingerprint(type(demo)({**demo, "train": changed}))
+
+
+@pytest.mark.parametrize(("taxonomy", "groups"), [("ekman", 7), ("sentiment", 4)])
+def test_every_emotion_belongs_to_one_group_of_the_paper(demo, taxonomy, groups):
+    matrix = grouping_matrix(GO_EMOTIONS, taxonomy)
+    assert matrix.shape == (28, groups)
+    assert (matrix.sum(axis=1) == 1).all()
+    grouped = regroup(demo, taxonomy)
+    assert label_names(grouped) == list(TAXONOMIES[taxonomy])
+    for before, after in zip(demo["test"]["labels"], grouped["test"]["labels"], strict=True):
+        assert len(after) == len(set(after)) <= len(before)
+        assert all(any(GO_EMOTIONS[i] in TAXONOMIES[taxonomy][label_names(grouped)[j]] for j in after) for i in before)

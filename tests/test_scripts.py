@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import tomllib
 
 import numpy as np
@@ -24,6 +25,7 @@ import run_baseline
 import run_compare
 import run_finetune
 from utils.console import InputError
+from utils.data import load_splits
 from utils.inference import load_classifier
 from utils.labels import GO_EMOTIONS
 
@@ -36,7 +38,8 @@ SIZES = {
 METRICS = ["f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5", "f1_macro_at_0.5",
            "f1_weighted_at_0.5", "f1_samples_at_0.5", "precision_micro", "recall_micro", "precision_macro",
            "recall_macro", "average_precision_macro", "roc_auc_macro", "hamming_loss", "subset_accuracy",
-           "loss"]  # fmt: skip
+           "loss", "ekman_f1_macro", "sentiment_f1_macro", "f1_micro_ci_low", "f1_micro_ci_high", "f1_macro_ci_low",
+           "f1_macro_ci_high", "average_precision_macro_ci_low", "average_precision_macro_ci_high"]  # fmt: skip
 SHARED = {"README.md", "thresholds.json", "threshold_strategies.csv", "all_results.json", "per_label.csv", "run.json",
           "predictions/eval.parquet", "predictions/test.parquet"}  # fmt: skip
 
@@ -177,14 +180,44 @@ def test_the_baseline_is_the_same_for_any_number_of_jobs(baseline_run, small_dat
 
 
 def test_run_compare_sets_runs_side_by_side(finished_run, baseline_run):
-    table = run_compare.main([str(baseline_run), str(finished_run), "--seeds"])
-    lines = table.splitlines()
+    lines = run_compare.main([str(baseline_run), str(finished_run), "--seeds"]).splitlines()
     assert len(lines) == 5
     assert f"{read(baseline_run, 'all_results.json')['test_f1_micro']:.4f}" in lines[2]
     assert f"{read(finished_run, 'all_results.json')['test_f1_micro']:.4f}" in lines[3]
     assert lines[4].startswith("| mean ± sd of 2 runs")
     with pytest.raises(InputError, match="not a finished run"):
         run_compare.main([str(ROOT / "data")])
+
+
+def test_run_compare_tests_two_runs_in_pairs(finished_run, baseline_run, tmp_path):
+    report = run_compare.main([str(baseline_run), str(finished_run)])
+    assert "95 %" in report
+    assert "paired bootstrap over 60 rows" in report
+    same = run_compare.main([str(finished_run), str(finished_run)])
+    assert "+0.0000" in same
+    assert same.count("a tie") == 3
+    other = shutil.copytree(finished_run, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoints"))
+    (other / "predictions" / "test.parquet").write_bytes((other / "predictions" / "eval.parquet").read_bytes())
+    with pytest.raises(InputError, match="predicted different rows"):
+        run_compare.main([str(finished_run), str(other)])
+
+
+def test_training_on_the_papers_groups(small_data, finetune_arguments, tmp_path):
+    results = run_finetune.main(
+        [*finetune_arguments, "--taxonomy", "sentiment", "--num_train_epochs", "1", "--output_dir", str(tmp_path / "s")]
+    )
+    assert list(read(tmp_path / "s", "config.json")["id2label"].values()) == [
+        "positive", "negative", "ambiguous", "neutral"
+    ]  # fmt: skip
+    assert "test_ekman_f1_macro" not in results
+    with pytest.raises(InputError, match="groups GoEmotions' 28 labels"):
+        load_splits(str(other_labels(tmp_path)), taxonomy="ekman")
+
+
+def other_labels(folder):
+    for split in ("train", "validation"):
+        (folder / f"{split}.csv").write_text("text,labels\ngood,up\nbad,down\n")
+    return folder
 
 
 def test_a_full_disk_is_one_sentence():

@@ -50,6 +50,9 @@ class DataArguments:
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "evaluate on a label-stratified subset of validation (unset: all rows)"}
     )
+    taxonomy: Literal["ekman", "sentiment"] | None = field(
+        default=None, metadata={"help": "train on the paper's 7 Ekman or 4 sentiment groups instead of the 28 emotions"}
+    )
     allow_unlabelled: bool = field(default=False, metadata={"help": "accept rows without labels, as all-zero targets"})
 
 

@@ -17,7 +17,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, lo
 from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
 from utils.console import InputError
-from utils.labels import GO_EMOTIONS, multi_hot
+from utils.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.rows import READERS, Row, read_rows
 
 HUB_DATASET = "google-research-datasets/go_emotions"
@@ -27,13 +27,16 @@ FORMATS = [suffix for suffix in READERS if suffix != ".txt"]
 REPORTED_PROBLEMS = 20
 
 
-def load_splits(name: str, config_name: str | None = None, allow_unlabelled: bool = False) -> DatasetDict:
+def load_splits(
+    name: str, config_name: str | None = None, allow_unlabelled: bool = False, taxonomy: str | None = None
+) -> DatasetDict:
     """Load and check a dataset.
 
     Args:
         name: `demo`, an existing local folder, or a dataset id on the Hub.
         config_name: the Hub dataset's configuration; `simplified` for GoEmotions when not given.
         allow_unlabelled: take rows without labels (their targets are all zero) instead of refusing them.
+        taxonomy: `ekman` or `sentiment` to group GoEmotions' labels as the paper does.
 
     Raises:
         InputError: the dataset cannot be had, a split is missing, or rows are broken.
@@ -63,7 +66,28 @@ def load_splits(name: str, config_name: str | None = None, allow_unlabelled: boo
         more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
         raise InputError(f"Dataset {name} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
     features = Features({"text": Value("string"), "labels": List(ClassLabel(names=list(names)))})
-    return DatasetDict({split: Dataset.from_dict(columns, features=features) for split, columns in checked.items()})
+    loaded = DatasetDict({split: Dataset.from_dict(columns, features=features) for split, columns in checked.items()})
+    return regroup(loaded, taxonomy) if taxonomy else loaded
+
+
+def regroup(splits: DatasetDict, taxonomy: str) -> DatasetDict:
+    """The same comments, labelled by the groups of `TAXONOMIES[taxonomy]` instead of by GoEmotions' emotions."""
+    names = label_names(splits)
+    if tuple(names) != GO_EMOTIONS:
+        raise InputError(
+            f"--taxonomy {taxonomy} groups GoEmotions' 28 labels; this dataset has {', '.join(names[:4])}, …."
+        )
+    group_of = grouping_matrix(names, taxonomy).argmax(axis=1)
+    features = Features({"text": Value("string"), "labels": List(ClassLabel(names=list(TAXONOMIES[taxonomy])))})
+    return DatasetDict(
+        {
+            split: Dataset.from_dict(
+                {"text": rows["text"], "labels": [sorted({int(group_of[i]) for i in ids}) for ids in rows["labels"]]},
+                features=features,
+            )
+            for split, rows in splits.items()
+        }
+    )
 
 
 def label_names(splits: DatasetDict) -> list[str]:

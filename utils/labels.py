@@ -11,6 +11,33 @@ GO_EMOTIONS = (
     "love", "nervousness", "optimism", "pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral",
 )  # fmt: skip
 
+# The paper's groupings of the 27 emotions, each with neutral beside them (Demszky et al., 2020, section 5 and data).
+TAXONOMIES = {
+    "ekman": {
+        "anger": ("anger", "annoyance", "disapproval"),
+        "disgust": ("disgust",),
+        "fear": ("fear", "nervousness"),
+        "joy": (
+            "admiration", "amusement", "approval", "caring", "desire", "excitement", "gratitude", "joy", "love",
+            "optimism", "pride", "relief",
+        ),
+        "sadness": ("disappointment", "embarrassment", "grief", "remorse", "sadness"),
+        "surprise": ("confusion", "curiosity", "realization", "surprise"),
+        "neutral": ("neutral",),
+    },
+}  # fmt: skip
+TAXONOMIES["sentiment"] = {
+    "positive": TAXONOMIES["ekman"]["joy"],
+    "negative": sum((TAXONOMIES["ekman"][group] for group in ("anger", "disgust", "fear", "sadness")), ()),
+    "ambiguous": TAXONOMIES["ekman"]["surprise"],
+    "neutral": ("neutral",),
+}
+
+
+def grouping_matrix(names: Sequence[str], taxonomy: str) -> np.ndarray:
+    """Zeros and ones, shape (labels, groups): which group of `TAXONOMIES[taxonomy]` each label belongs to."""
+    return np.array([[name in members for members in TAXONOMIES[taxonomy].values()] for name in names], dtype=np.int64)
+
 
 def label_maps(names: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
     """`id2label` and `label2id` as a model configuration wants them."""

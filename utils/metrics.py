@@ -1,18 +1,34 @@
 """Scores of a run: the `evaluate` module of metrics/, during training and at its end."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 from transformers import EvalPrediction
 
 from metrics.multilabel_scores.multilabel_scores import multilabel_scores
+from utils.bootstrap import intervals
+from utils.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix
 from utils.thresholds import decide, fit_thresholds
 
 
-def split_scores(split: str, gold: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
-    """All scores of one split under the keys `{split}_{metric}`, at `thresholds` where a threshold matters."""
-    scores = multilabel_scores(gold, probabilities, thresholds)
-    return {f"{split}_{name}": value for name, value in scores.items()}
+def split_scores(
+    split: str, names: Sequence[str], gold: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray
+) -> dict[str, float]:
+    """All scores of one split under the keys `{split}_{metric}`, at `thresholds` where a threshold matters.
+
+    Bootstrap intervals come as `{metric}_ci_low` and `{metric}_ci_high`. For GoEmotions' own labels the paper's groups
+    are scored as well: a group is predicted, or gold, where one of its emotions is.
+    """
+    scores = multilabel_scores(gold, probabilities, thresholds) | intervals(gold, probabilities, thresholds)
+    if tuple(names) == GO_EMOTIONS:
+        decided = decide(probabilities, thresholds).astype(np.int64)
+        for taxonomy in TAXONOMIES:
+            groups = grouping_matrix(names, taxonomy)
+            grouped = (gold.astype(np.int64) @ groups > 0, decided @ groups > 0)
+            scores[f"{taxonomy}_f1_macro"] = f1_score(*grouped, average="macro", zero_division=0)
+    return {f"{split}_{name}": float(value) for name, value in scores.items()}
 
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

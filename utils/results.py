@@ -68,7 +68,7 @@ def write_results(
     thresholds = fit_thresholds(gold, probabilities, strategy, metric)
     results = dict(training or {})
     for split, judged in predictions.items():
-        results |= split_scores(split, judged.gold, judged.probabilities, thresholds)
+        results |= split_scores(split, names, judged.gold, judged.probabilities, thresholds)
 
     write_json(
         run_dir / THRESHOLDS_FILE,
@@ -189,6 +189,18 @@ def write_bytes(path: Path, content: bytes) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def read_predictions(run_dir: Path, split: str) -> tuple[list[str], Predictions]:
+    """Label names and predictions of a split, as `write_results` stored them."""
+    path = run_dir / "predictions" / f"{split}.parquet"
+    if not path.is_file():
+        raise InputError(f"{run_dir} has no predictions of the {split} split ({path.name} is missing).")
+    table = pyarrow.parquet.read_table(path).to_pydict()
+    texts, labels = table.pop("text"), table.pop("labels")
+    names = list(table)
+    gold = np.array([[name in row for name in names] for row in labels], dtype=np.float32)
+    return names, Predictions(texts, gold, np.array([table[name] for name in names], dtype=np.float32).T)
 
 
 def results_table(run_dirs: Sequence[Path], seeds: bool = False) -> str:

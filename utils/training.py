@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
+from transformers.trainer_utils import TrainOutput
 
 from utils.console import InputError, say
 from utils.head import head_parameters
@@ -68,6 +70,17 @@ class EmotionTrainer(Trainer):
     def __init__(self, *args, head_learning_rate: float | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.head_learning_rate = head_learning_rate
+        self._started, self._before = 0.0, None
+
+    def train(self, *args, **kwargs) -> TrainOutput:
+        """As in the Trainer; log entries also carry `seconds` of training, those before a resumption included."""
+        self._started, self._before = time.perf_counter(), None
+        return super().train(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self._before is None:
+            self._before = max((entry.get("seconds", 0.0) for entry in self.state.log_history), default=0.0)
+        super().log(logs | {"seconds": self._before + time.perf_counter() - self._started}, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW (or what `optim` says) over encoder and head, each with and without weight decay."""
@@ -175,6 +188,18 @@ def mean_training_loss(log_history: list[dict], since: float = -1.0) -> float:
                 steps += entry["step"] - previous
             previous = entry["step"]
     return total / steps if steps else float("nan")
+
+
+def training_summary(trainer: EmotionTrainer) -> dict[str, float]:
+    """Epochs, loss and speed of the whole training, however often it was interrupted."""
+    history, epochs = trainer.state.log_history, trainer.state.epoch or 0.0
+    seconds = max((entry.get("seconds", 0.0) for entry in history), default=0.0)
+    return {
+        "epoch": epochs,
+        "train_loss": mean_training_loss(history),
+        "train_runtime": round(seconds, 2),
+        "train_samples_per_second": round(epochs * len(trainer.train_dataset) / max(seconds, 1e-9), 2),
+    }
 
 
 def make_trainer(
