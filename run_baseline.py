@@ -30,6 +30,7 @@ from utils.card import write_card
 from utils.console import one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.inference import BASELINE_FILE
+from utils.plots import plot_run
 from utils.results import Predictions, results_table, write_bytes, write_results, write_run_json
 
 RECIPE = "recipes/baseline.yaml"
@@ -91,6 +92,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     arguments = {key: value for kind in (data_args, args, threshold_args) for key, value in vars(kind).items()}
     rows = {split: len(dataset) for split, dataset in splits.items()}
     write_run_json(run_dir, arguments, {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows})
+    plot_run(run_dir)
     write_card(run_dir)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
     return results

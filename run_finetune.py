@@ -22,16 +22,18 @@ from utils.arguments import (
     parse_arguments,
     remove_run,
 )
+from utils.calibration import calibrate, fit_calibration
 from utils.card import write_card
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.encoding import encode, shortest_first
 from utils.head import init_head_bias
-from utils.inference import fold_saved_model, load_classifier
+from utils.inference import calibrate_saved_model, fold_saved_model, load_classifier
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
 from utils.metrics import compute_metrics
 from utils.modeling import load_model, load_tokenizer, resolve_model
+from utils.plots import plot_run
 from utils.results import Predictions, results_table, write_results, write_run_json
 from utils.training import find_checkpoint, layout, make_trainer, save_model, training_summary
 
@@ -99,7 +101,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     if not state.is_main_process:
         return {}
 
-    # 6. Thresholds from validation, scores on validation and test, files.
+    # 6. Calibration and thresholds from validation, scores on validation and test, files.
     predictions = {
         name: Predictions(
             splits[split]["text"], multi_hot(splits[split]["labels"], len(names)), np.stack(probabilities[split])
@@ -107,6 +109,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         for name, split in (("eval", "validation"), ("test", "test"))
         if split in splits
     }
+    if model_args.calibration != "none":
+        fitted = fit_calibration(predictions["eval"].gold, predictions["eval"].probabilities, model_args.calibration)
+        calibrate_saved_model(run_dir, *fitted)
+        for name, judged in predictions.items():
+            predictions[name] = judged._replace(probabilities=calibrate(judged.probabilities, *fitted))
     results = write_results(
         run_dir,
         names,
@@ -119,6 +126,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)
     if model_args.fold_thresholds:
         fold_saved_model(run_dir)
+    plot_run(run_dir)
     write_card(run_dir)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
     return results

@@ -41,7 +41,9 @@ METRICS = ["f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5
            "loss", "ekman_f1_macro", "sentiment_f1_macro", "f1_micro_ci_low", "f1_micro_ci_high", "f1_macro_ci_low",
            "f1_macro_ci_high", "average_precision_macro_ci_low", "average_precision_macro_ci_high"]  # fmt: skip
 SHARED = {"README.md", "thresholds.json", "threshold_strategies.csv", "all_results.json", "per_label.csv", "run.json",
-          "predictions/eval.parquet", "predictions/test.parquet"}  # fmt: skip
+          "predictions/eval.parquet", "predictions/test.parquet", "mistakes.csv", "confusions.csv", "calibration.csv",
+          "plots/threshold_curves.png", "plots/per_label_f1.png", "plots/reliability.png",
+          "plots/cooccurrence.png"}  # fmt: skip
 
 
 def files(folder):
@@ -54,7 +56,14 @@ def read(folder, name):
 
 
 def test_a_run_leaves_exactly_these_files(finished_run, baseline_run):
-    encoder = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "trainer_state.json"}
+    encoder = {
+        "plots/training_curves.png",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "trainer_state.json",
+    }
     assert files(finished_run) == SHARED | encoder
     assert files(baseline_run) == SHARED | {"baseline.skops"}
 

@@ -19,12 +19,12 @@ from transformers import HfArgumentParser, TrainingArguments
 from utils.console import InputError
 from utils.data import HUB_DATASET
 
-# What a finished or interrupted run leaves in its folder (DESIGN: files that a push would publish, and the rest).
+# What a finished or interrupted run leaves in its folder.
 RUN_FILES = (
     "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "baseline.skops", "thresholds.json",
-    "threshold_strategies.csv", "all_results.json", "per_label.csv", "predictions", "README.md", "plots", "onnx",
-    "run.json", "trainer_state.json", "checkpoints",
+    "threshold_strategies.csv", "all_results.json", "per_label.csv", "mistakes.csv", "confusions.csv",
+    "calibration.csv", "predictions", "README.md", "plots", "onnx", "run.json", "trainer_state.json", "checkpoints",
 )  # fmt: skip
 
 # The TrainingArguments that `--help` lists; all others are accepted as well.
@@ -72,6 +72,9 @@ class ModelArguments:
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
         default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
+    )
+    calibration: Literal["none", "temperature", "platt"] = field(
+        default="none", metadata={"help": "calibrate the probabilities on validation, inside the model"}
     )
     fold_thresholds: bool = field(
         default=True, metadata={"help": "move the thresholds into the model, so that 0.5 is right in every client"}

@@ -61,6 +61,15 @@ def _in_encoder(name: str, model: PreTrainedModel) -> bool:
     return name.split(".")[0] == model.base_model_prefix
 
 
+def scale_logits(model: PreTrainedModel, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Make the model answer sigmoid(scale · z + shift) where it answered sigmoid(z); each of shape (labels,)."""
+    layer = output_layer(model)
+    scale, shift = (torch.as_tensor(values, dtype=torch.float64) for values in (scale, shift))
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight.double() * scale[:, None])
+        layer.bias.copy_(layer.bias.double() * scale + shift)
+
+
 def fold_thresholds(model: PreTrainedModel, thresholds: np.ndarray) -> None:
     """Subtract the thresholds' log-odds from the output layer's bias and record them in the model's configuration.
 
@@ -83,12 +92,6 @@ def unfold_thresholds(model: PreTrainedModel) -> np.ndarray | None:
     _shift(model, log_odds(thresholds))
     delattr(model.config, CONFIG_KEY)
     return thresholds
-
-
-def fold_probabilities(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """What the folded model answers where the unfolded one answered `probabilities`, shape (rows, labels)."""
-    odds = log_odds(np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)) - log_odds(thresholds)
-    return 1 / (1 + np.exp(-odds))
 
 
 def _shift(model: PreTrainedModel, amount: np.ndarray) -> None:

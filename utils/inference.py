@@ -13,7 +13,7 @@ from skops import io as skops_io
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.console import InputError
-from utils.head import fold_thresholds
+from utils.head import fold_thresholds, scale_logits
 from utils.modeling import load_tokenizer
 from utils.results import THRESHOLDS_FILE, read_json, write_json
 from utils.rows import Row
@@ -127,6 +127,13 @@ def _stored_thresholds(path: Path) -> dict[str, float]:
         return {label: 0.5 if stored.get("folded") else float(cut) for label, cut in stored["thresholds"].items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not a thresholds file as run_finetune.py writes it ({error!r}).") from error
+
+
+def calibrate_saved_model(run_dir: Path, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Put a calibration (see `utils.calibration`) into the output layer of the model saved in `run_dir`."""
+    model = AutoModelForSequenceClassification.from_pretrained(run_dir, dtype=torch.float32)
+    scale_logits(model, scale, shift)
+    model.save_pretrained(run_dir)
 
 
 def fold_saved_model(run_dir: Path) -> None:

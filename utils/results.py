@@ -20,8 +20,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from utils.calibration import calibration_rows
 from utils.console import InputError
 from utils.metrics import label_scores, split_scores
+from utils.mistakes import confident_mistakes, confused_pairs
 from utils.thresholds import METRICS, STRATEGIES, decide, fit_thresholds
 
 RESULTS_FILE = "all_results.json"
@@ -91,6 +93,10 @@ def write_results(
         run_dir / "per_label.csv",
         [{"label": name} | {key: column[index] for key, column in columns.items()} for index, name in enumerate(names)],
     )
+    reported = predictions.get("test", predictions["eval"])
+    write_csv(run_dir / "mistakes.csv", confident_mistakes(names, *reported, thresholds))
+    write_csv(run_dir / "confusions.csv", confused_pairs(names, reported.gold, reported.probabilities, thresholds))
+    write_csv(run_dir / "calibration.csv", calibration_rows(names, predictions))
     write_json(run_dir / RESULTS_FILE, results)
     return results
 
@@ -166,7 +172,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows with equal keys; nan becomes an empty cell."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow(
