@@ -18,6 +18,13 @@ RECIPE_KEYS = (
     "per_device_train_batch_size", "gradient_accumulation_steps", "weight_decay", "warmup_steps", "lr_scheduler_type",
     "train_sampling_strategy", "bf16", "fp16", "threshold_strategy", "threshold_metric",
 )  # fmt: skip
+PLOTS = {
+    "per_label_f1": "F1 by label",
+    "threshold_curves": "F1 by threshold",
+    "reliability": "Reliability",
+    "cooccurrence": "Labels that occur together, gold and predicted",
+    "training_curves": "Training curves",
+}
 NAMES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
 
 
@@ -43,6 +50,8 @@ def write_card(run_dir: Path) -> None:
         "is_demo": dataset == "demo",
         "is_goemotions": dataset == HUB_DATASET,
         "is_encoder": is_encoder,
+        "is_folded": thresholds.get("folded", False),
+        "plots": {name: title for name, title in PLOTS.items() if (run_dir / "plots" / f"{name}.png").is_file()},
         "place": f"path/to/{run_dir.name}",
         "model_sentence": f"{sentence} on {rows['train']} comments of {on}.",
         "decision_sentence": decision,

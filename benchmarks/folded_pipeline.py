@@ -1,0 +1,36 @@
+"""Is a folded model right at 0.5 in the plain pipeline? Its scores there beside those the run reports.
+
+python benchmarks/folded_pipeline.py outputs/minilm
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import f1_score
+from tqdm.auto import tqdm
+from transformers import pipeline
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.results import markdown_table, read_json, read_predictions
+
+
+def main(run: Path) -> None:
+    names, (texts, gold, _) = read_predictions(run, "test")
+    classifier = pipeline("text-classification", model=str(run), top_k=None, batch_size=32)
+    by_length = np.argsort([len(text) for text in texts])
+    decided = np.zeros(gold.shape, dtype=int)
+    answers = classifier(text for text in [texts[i] for i in by_length])
+    for row, answer in zip(by_length, tqdm(answers, total=len(texts)), strict=True):
+        scores = {item["label"]: item["score"] for item in answer}
+        decided[row] = [scores[name] >= 0.5 for name in names]
+    results, lines = read_json(run / "all_results.json"), []
+    for average in ("micro", "macro"):
+        found = f1_score(gold.astype(int), decided, average=average, zero_division=0)
+        lines.append([f"{average}-F1", f"{found:.4f}", f"{results[f'test_f1_{average}']:.4f}"])
+    print(markdown_table(["test", "plain pipeline at 0.5", "reported at thresholds"], lines))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
