@@ -2,7 +2,7 @@
 PYTHON ?= python3
 READY := .venv/.installed
 
-.PHONY: help quickstart test lint
+.PHONY: help quickstart test lint bench
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -22,6 +22,11 @@ test: $(READY)  ## run the tests
 
 lint: $(READY)  ## check style with ruff
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+bench: $(READY)  ## threshold strategies and their speed, on GoEmotions (GOEMOTIONS_DIR, or the Hub's)
+	@.venv/bin/python run_baseline.py $(if $(GOEMOTIONS_DIR),--dataset_name $(GOEMOTIONS_DIR)) --output_dir outputs/bench_baseline --overwrite_output_dir
+	@.venv/bin/python benchmarks/threshold_speed.py outputs/bench_baseline
+	@.venv/bin/python benchmarks/threshold_strategies.py outputs/bench_baseline
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed (make PYTHON=python3.12 …)")'

@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 from conftest import ROOT, run_python
 from safetensors.torch import load_file
+from skops import io as skops_io
 from transformers import (
     AutoModel,
     DistilBertConfig,
@@ -124,24 +125,42 @@ def test_run_json_says_how_to_run_it_again(finished_run):
     assert not [key for key in run["arguments"] if key.endswith("token")]
 
 
-def test_the_same_seed_gives_the_same_files_and_test_labels_touch_nothing(
-    finished_run, finetune_arguments, small_data, tmp_path
-):
-    """Trained again on data whose test labels are permuted: the same weights and thresholds, byte for byte."""
-    folder = tmp_path / "data"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def permuted_test_labels(small_data, tmp_path_factory):
+    """The small dataset with the labels of its test rows given to other rows."""
+    folder = tmp_path_factory.mktemp("permuted")
     for name in ("train.csv", "validation.csv", "emotions.txt"):
         (folder / name).write_bytes((small_data / name).read_bytes())
     with (small_data / "test.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     with (folder / "test.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *([text, rows[i - 7][1]] for i, (text, _) in enumerate(rows))])
-    run_finetune.main([*finetune_arguments, "--dataset_name", str(folder), "--output_dir", str(tmp_path / "run")])
-    for name in ("model.safetensors", "thresholds.json"):
-        assert (tmp_path / "run" / name).read_bytes() == (finished_run / name).read_bytes()
-    results, others = read(finished_run, "all_results.json"), read(tmp_path / "run", "all_results.json")
+    return folder
+
+
+@pytest.mark.parametrize("calibration", ["none", "platt"])
+def test_test_labels_touch_neither_weights_nor_thresholds(
+    small_data, permuted_test_labels, finetune_arguments, tmp_path, calibration
+):
+    """Training, choice of checkpoint, calibration, thresholds and folding: the same files, byte for byte."""
+    for name, data in (("as it is", small_data), ("permuted", permuted_test_labels)):
+        run_finetune.main(
+            [*finetune_arguments, "--calibration", calibration, "--dataset_name", str(data), "--output_dir",
+             str(tmp_path / name)]
+        )  # fmt: skip
+    for name in ("model.safetensors", "config.json", "thresholds.json", "predictions/eval.parquet"):
+        assert (tmp_path / "as it is" / name).read_bytes() == (tmp_path / "permuted" / name).read_bytes()
+    results, others = (read(tmp_path / name, "all_results.json") for name in ("as it is", "permuted"))
     assert results["eval_loss"] == others["eval_loss"]
     assert results["test_loss"] != others["test_loss"]
+
+
+def test_test_labels_do_not_touch_the_baseline(baseline_run, permuted_test_labels, tmp_path):
+    run_baseline.main(["--dataset_name", str(permuted_test_labels), "--output_dir", str(tmp_path / "run")])
+    assert (tmp_path / "run" / "thresholds.json").read_bytes() == (baseline_run / "thresholds.json").read_bytes()
+    plain, other = (skops_io.load(folder / "baseline.skops") for folder in (baseline_run, tmp_path / "run"))
+    texts = pyarrow.parquet.read_table(baseline_run / "predictions" / "eval.parquet")["text"].to_pylist()
+    assert (plain.predict_proba(texts) == other.predict_proba(texts)).all()
 
 
 def test_the_cure(finetune_arguments, tmp_path, capsys):

@@ -264,7 +264,7 @@ def _check(values: argparse.Namespace) -> None:
     if getattr(values, "hub_token", None) or getattr(values, "push_to_hub_token", None):
         problems.append("--hub_token would show the token in the process list; set HF_TOKEN or run `hf auth login`.")
     if getattr(values, "push_to_hub", False):
-        problems.append("--push_to_hub is not offered: upload the finished folder's published files yourself.")
+        problems.append("--push_to_hub is a step of its own here: python run_push.py OUTPUT_DIR --hub_model_id NAME.")
     if problems:
         raise InputError(" ".join(problems))
 

@@ -28,8 +28,11 @@ PLOTS = {
 NAMES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
 
 
-def write_card(run_dir: Path) -> None:
-    """Render model_card.md into `run_dir`/README.md from run.json, all_results.json and the tables beside them."""
+def write_card(run_dir: Path, repo_id: str | None = None) -> None:
+    """Render model_card.md into `run_dir`/README.md from run.json, all_results.json and the tables beside them.
+
+    `repo_id` is where the card's examples find the model; a path of that kind stands there until it is published.
+    """
     run, results = read_json(run_dir / "run.json"), read_json(run_dir / RESULTS_FILE)
     thresholds = read_json(run_dir / THRESHOLDS_FILE)
     arguments, base_model = run["arguments"], run.get("base_model")
@@ -52,7 +55,7 @@ def write_card(run_dir: Path) -> None:
         "is_encoder": is_encoder,
         "is_folded": thresholds.get("folded", False),
         "plots": {name: title for name, title in PLOTS.items() if (run_dir / "plots" / f"{name}.png").is_file()},
-        "place": f"path/to/{run_dir.name}",
+        "place": repo_id or f"path/to/{run_dir.name}",
         "model_sentence": f"{sentence} on {rows['train']} comments of {on}.",
         "decision_sentence": decision,
         "labels": list(thresholds["thresholds"]),

@@ -13,7 +13,7 @@ from skops import io as skops_io
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.console import InputError
-from utils.head import fold_thresholds, scale_logits
+from utils.head import fold_thresholds, scale_logits, unfold_thresholds
 from utils.modeling import load_tokenizer
 from utils.results import THRESHOLDS_FILE, read_json, write_json
 from utils.rows import Row
@@ -148,6 +148,16 @@ def fold_saved_model(run_dir: Path) -> None:
     fold_thresholds(model, np.array([stored["thresholds"][name] for name in names]))
     model.save_pretrained(run_dir)
     write_json(run_dir / THRESHOLDS_FILE, stored | {"folded": True, "undo": "add log(t / (1 - t)) to each bias"})
+
+
+def unfold_saved_model(run_dir: Path) -> None:
+    """Undo `fold_saved_model`: the model answers probabilities again, to be cut at its thresholds."""
+    stored = read_json(run_dir / THRESHOLDS_FILE)
+    model = AutoModelForSequenceClassification.from_pretrained(run_dir, dtype=torch.float32)
+    unfold_thresholds(model)
+    model.save_pretrained(run_dir)
+    stored.pop("undo", None)
+    write_json(run_dir / THRESHOLDS_FILE, stored | {"folded": False})
 
 
 def choose_labels(
