@@ -7,6 +7,7 @@ import torch
 from conftest import file_rows, run_python
 from transformers import pipeline
 
+import run_baseline
 import run_inference
 from utils.console import InputError
 from utils.inference import EncoderClassifier, choose_labels, load_classifier
@@ -122,6 +123,18 @@ def test_a_baseline_folder_is_a_model_too(baseline_run, capsys):
     row = json.loads(capsys.readouterr().out)
     assert len(row["labels"]) == 2
     assert set(row["labels"]) <= set(GO_EMOTIONS)
+
+
+def test_a_baseline_with_a_label_that_was_never_seen(tmp_path, capsys):
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.csv").write_text("text,labels\ngood day,up\nbad day,down\n" * 5)
+    (tmp_path / "labels.txt").write_text("up\ndown\nnever\n")
+    run_baseline.main(["--dataset_name", str(tmp_path), "--output_dir", str(tmp_path / "run"), "--n_jobs", "1"])
+    capsys.readouterr()
+    assert infer(tmp_path / "run", "good", "--top_k", "3") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["labels"][0] == "up"
+    assert (row["labels"][2], row["scores"][2]) == ("never", 0.0)
 
 
 def test_standard_input_and_the_exit_status(finished_run):
