@@ -108,6 +108,8 @@ def test_a_folder_that_holds_a_run_is_refused_or_cleared_of_that_run_alone(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(InputError, match="is a file"):
         check_output_dir(str(tmp_path / "notes.txt"), overwrite=True)
+    with pytest.raises(InputError, match="cannot be made"):
+        check_output_dir(str(tmp_path / "notes.txt" / "run"), overwrite=True)
 
 
 def test_help_is_short_and_an_error_is_one_line():

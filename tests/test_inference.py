@@ -127,7 +127,7 @@ def test_a_baseline_folder_is_a_model_too(baseline_run, capsys):
 
 def test_a_baseline_with_a_label_that_was_never_seen(tmp_path, capsys):
     for split in ("train", "validation"):
-        (tmp_path / f"{split}.csv").write_text("text,labels\ngood day,up\nbad day,down\n" * 5)
+        (tmp_path / f"{split}.csv").write_text("text,labels\n" + "good day,up\nbad day,down\n" * 5)
     (tmp_path / "labels.txt").write_text("up\ndown\nnever\n")
     run_baseline.main(["--dataset_name", str(tmp_path), "--output_dir", str(tmp_path / "run"), "--n_jobs", "1"])
     capsys.readouterr()
@@ -156,6 +156,7 @@ def test_standard_input_and_the_exit_status(finished_run):
         (lambda f: (["--input_file", f / "a.csv"], "comment\nhello\n"), "no column 'text' (it has comment)"),
         (lambda f: (["--input_file", f / "a.parquet"], "not parquet"), "not a readable Parquet file"),
         (lambda f: (["--input_file", f / "a.csv", "--output_file", f / "a.csv"], "text\nhi\n"), "is the input file"),
+        (lambda f: (["hi", "--output_file", "/proc/out.csv"], ""), "cannot be written"),
         (lambda f: (["hi", "--output_file", f / "out.docx"], ""), "accepted: .jsonl, .csv, .tsv, .parquet"),
         (lambda f: (["hi", "--threshold", "1.5", "--top_k", "0"], ""), "accepted: 1 or more"),
         (lambda f: (["hi", "--treshold", "1"], ""), "nrecognized arguments: --treshold"),

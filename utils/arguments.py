@@ -270,7 +270,7 @@ def _check(values: argparse.Namespace) -> None:
 
 
 def check_output_dir(output_dir: str | None, overwrite: bool, resume: bool = False) -> Path:
-    """The run's folder; one that already holds a run is refused unless it is to be resumed or replaced."""
+    """The run's folder, made if need be; one that holds a run is refused unless it is to be resumed or replaced."""
     if not output_dir:
         raise InputError("--output_dir is missing; give the folder that the run is to be written to.")
     folder = Path(output_dir)
@@ -282,6 +282,10 @@ def check_output_dir(output_dir: str | None, overwrite: bool, resume: bool = Fal
             f"--output_dir {folder} already holds a run ({', '.join(held[:3])}{', …' if len(held) > 3 else ''}); "
             "give another folder, --resume_from_checkpoint to go on with it, or --overwrite_output_dir to replace it."
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {folder} cannot be made ({error.strerror}); give another place.") from error
     return folder
 
 

@@ -162,8 +162,11 @@ class RowWriter:
         self.parquet: pyarrow.parquet.ParquetWriter | None = None
 
     def __enter__(self) -> "RowWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = self.unfinished.open("wb")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.unfinished.open("wb")
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written ({error.strerror}); give another place.") from error
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
