@@ -82,23 +82,34 @@ def _calibrate(gold: np.ndarray, probabilities: np.ndarray, ridge: float = 0.01,
     return calibrated
 
 
-def _candidates(gold: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All distinct cuts of one list of probabilities, highest first.
-
-    Returns the cuts and, for each, how many items it predicts and how many of those are gold. Equal probabilities
-    are never separated. The first candidate predicts nothing, the last everything, except where a probability of
-    exactly 1 or 0 puts that beyond the open interval (0, 1) in which every cut lies.
-    """
+def _steps(gold: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The distinct probabilities of a list, highest first; for each, the items at or above it, and their sum of `gold`."""
     order = np.argsort(-probabilities, kind="stable")
     ordered = probabilities[order].astype(np.float64)
     ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, len(ordered))
-    predicted = np.append(0, ends)
-    true_positives = np.append(0, np.cumsum(gold[order])[ends - 1])
-    edges = np.concatenate([[1.0], ordered[ends - 1], [0.0]])
-    # Midway between the last probability taken and the first one left out.
+    return ordered[ends - 1], ends, np.cumsum(gold[order])[ends - 1]
+
+
+def _cuts_between(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts above, between and below distinct values, highest first, and which of them lie inside (0, 1).
+
+    Each lies midway between the last value taken and the first one left out; a probability of exactly 1 or 0 puts the
+    outermost cut beyond the open interval.
+    """
+    edges = np.concatenate([[1.0], values, [0.0]])
     cuts = (edges[:-1] + edges[1:]) / 2
-    inside = (cuts > 0.0) & (cuts < 1.0)
-    return cuts[inside], predicted[inside], true_positives[inside]
+    return cuts, (cuts > 0.0) & (cuts < 1.0)
+
+
+def _candidates(gold: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All cuts of one list of probabilities that decide differently, highest first.
+
+    Returns the cuts and, for each, how many items it predicts and how many of those are gold. The first predicts
+    nothing, the last everything.
+    """
+    values, predicted, true_positives = _steps(gold, probabilities)
+    cuts, inside = _cuts_between(values)
+    return cuts[inside], np.append(0, predicted)[inside], np.append(0, true_positives)[inside]
 
 
 def _f1(predicted: np.ndarray, true_positives: np.ndarray, positives: float) -> np.ndarray:
@@ -113,18 +124,17 @@ def _best_micro_cut(gold: np.ndarray, probabilities: np.ndarray) -> float:
 def _best_macro_cut(gold: np.ndarray, probabilities: np.ndarray) -> float:
     """The one cut with the best mean of the labels' F1.
 
-    Each label's F1 is a step function of the cut; read at all pooled candidates, the steps add up to the macro-F1
-    (times the number of labels) of every global cut.
+    Walking down the pooled probabilities, each value changes the F1 of its own label; the running sum of these changes
+    is the macro-F1 (times the number of labels) of every global cut.
     """
-    cuts, _, _ = _candidates(gold.ravel(), probabilities.ravel())
-    total = np.zeros(len(cuts))
+    values, changes = [], []
     for label in range(gold.shape[1]):
-        ordered = np.sort(probabilities[:, label].astype(np.float64))
-        hits = np.sort(probabilities[gold[:, label] > 0, label].astype(np.float64))
-        predicted = len(ordered) - np.searchsorted(ordered, cuts)
-        true_positives = len(hits) - np.searchsorted(hits, cuts)
-        total += _f1(predicted, true_positives, len(hits))
-    return float(cuts[total.argmax()])
+        own_values, predicted, true_positives = _steps(gold[:, label], probabilities[:, label])
+        values.append(own_values)
+        changes.append(np.diff(_f1(predicted, true_positives, gold[:, label].sum()), prepend=0.0))
+    pooled, _, totals = _steps(np.concatenate(changes), np.concatenate(values))
+    cuts, inside = _cuts_between(pooled)
+    return float(cuts[inside][np.append(0.0, totals)[inside].argmax()])
 
 
 def _best_label_cuts(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
