@@ -83,7 +83,7 @@ def _calibrate(gold: np.ndarray, probabilities: np.ndarray, ridge: float = 0.01,
 
 
 def _steps(gold: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The distinct probabilities of a list, highest first; for each, the items at or above it, and their sum of `gold`."""
+    """The distinct probabilities of a list, highest first; for each, the items at or above it and their sum of gold."""
     order = np.argsort(-probabilities, kind="stable")
     ordered = probabilities[order].astype(np.float64)
     ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, len(ordered))
