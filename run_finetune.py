@@ -35,7 +35,7 @@ from utils.metrics import compute_metrics
 from utils.modeling import load_model, load_tokenizer, resolve_model
 from utils.plots import plot_run
 from utils.results import Predictions, results_table, write_results, write_run_json
-from utils.training import find_checkpoint, layout, make_trainer, save_model, training_summary
+from utils.training import find_checkpoint, layout, leave_together, make_trainer, save_model, training_summary
 
 RECIPE = "recipes/bert_base.yaml"
 
@@ -99,6 +99,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         with state.split_between_processes(list(splits[split]["text"])) as texts:
             probabilities[split] = gather_object(list(classifier.predict(texts)) if texts else [])
     if not state.is_main_process:
+        leave_together()
         return {}
 
     # 6. Calibration and thresholds from validation, scores on validation and test, files.
@@ -129,6 +130,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     plot_run(run_dir)
     write_card(run_dir)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
+    leave_together()
     return results
 
 

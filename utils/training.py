@@ -255,6 +255,17 @@ def save_model(trainer: EmotionTrainer, run_dir: Path) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
+def leave_together() -> None:
+    """Wait until every process has come here, then close the process group.
+
+    A process that left while the main one still writes results would have the launcher end them all.
+    """
+    state = PartialState()
+    if state.num_processes > 1:
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
 def layout(args: TrainingArguments) -> str:
     """One sentence: processes, device, precision, and what makes up the batch of one optimiser step."""
     state = PartialState()
