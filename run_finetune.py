@@ -35,7 +35,15 @@ from utils.metrics import compute_metrics
 from utils.modeling import load_model, load_tokenizer, resolve_model
 from utils.plots import plot_run
 from utils.results import Predictions, results_table, write_results, write_run_json
-from utils.training import find_checkpoint, layout, leave_together, make_trainer, save_model, training_summary
+from utils.training import (
+    find_checkpoint,
+    layout,
+    leave_together,
+    make_trainer,
+    save_model,
+    share_cores,
+    training_summary,
+)
 
 RECIPE = "recipes/bert_base.yaml"
 
@@ -49,6 +57,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run_dir)
     arguments = {key: value for kind in (data_args, model_args, threshold_args) for key, value in vars(kind).items()}
     arguments |= args.to_sanitized_dict()
+    share_cores(args)
     say(layout(args))
 
     # 2. Comments and their emotions.
