@@ -9,6 +9,7 @@ Without --config, recipes/baseline.yaml is the recipe; arguments override it.
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from joblib import parallel_config
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -33,7 +34,7 @@ from utils.inference import BASELINE_FILE
 from utils.plots import plot_run
 from utils.results import Predictions, results_table, write_bytes, write_results, write_run_json
 
-RECIPE = "recipes/baseline.yaml"
+RECIPE = str(Path(__file__).parent / "recipes" / "baseline.yaml")
 
 
 @dataclass

@@ -8,6 +8,8 @@
 Without --config, recipes/bert_base.yaml is the recipe; arguments override it.
 """
 
+from pathlib import Path
+
 import numpy as np
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -45,7 +47,7 @@ from utils.training import (
     training_summary,
 )
 
-RECIPE = "recipes/bert_base.yaml"
+RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:

@@ -13,7 +13,19 @@ import pytest
 import torch
 from datasets import DatasetDict
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
 from utils.data import DEMO_FOLDER, load_splits
 from utils.rows import read_rows
@@ -59,6 +71,28 @@ def tiny_bert(tmp_path_factory, demo) -> Path:
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def encoder_configs() -> dict[str, tuple[PretrainedConfig, str]]:
+    """A tiny configuration of each encoder class, and where its classifier's output layer is.
+
+    Their intermediate layers have 28 units, as many as there are labels, so that size alone does not tell them apart.
+    """
+    sizes = {
+        "vocab_size": 800, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 28, "max_position_embeddings": 80,
+    }  # fmt: skip
+    special = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+    return {
+        "bert": (BertConfig(**sizes), "classifier"),
+        "roberta": (RobertaConfig(**sizes), "classifier.out_proj"),
+        "xlm-roberta": (XLMRobertaConfig(**sizes), "classifier.out_proj"),
+        "distilbert": (DistilBertConfig(vocab_size=800, dim=16, n_layers=1, n_heads=2, hidden_dim=28), "classifier"),
+        "mpnet": (MPNetConfig(**sizes), "classifier.out_proj"),
+        "modernbert": (ModernBertConfig(**sizes, **dict.fromkeys(special, 0)), "classifier"),
+        "electra": (ElectraConfig(**sizes, embedding_size=16), "classifier.out_proj"),
+        "deberta-v2": (DebertaV2Config(**sizes), "classifier"),
+    }
 
 
 @pytest.fixture(scope="session")

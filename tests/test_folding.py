@@ -6,35 +6,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    DistilBertConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    pipeline,
-)
+from conftest import encoder_configs
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, pipeline
 
 from utils.head import CONFIG_KEY, fold_thresholds, output_layer, unfold_thresholds
 from utils.inference import fold_saved_model, load_classifier
 from utils.labels import GO_EMOTIONS, label_maps
 from utils.modeling import load_model
 from utils.thresholds import decide, log_odds
-
-SIZES = {
-    "vocab_size": 800, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 80,
-}  # fmt: skip
-SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
-ENCODERS = {
-    "bert": BertConfig(**SIZES),
-    "roberta": RobertaConfig(**SIZES),
-    "distilbert": DistilBertConfig(vocab_size=800, dim=16, n_layers=1, n_heads=2, hidden_dim=32),
-    "mpnet": MPNetConfig(**SIZES),
-    "modernbert": ModernBertConfig(**SIZES, **dict.fromkeys(SPECIAL_IDS, 0)),
-}
 
 
 @pytest.fixture
@@ -45,7 +24,7 @@ def folder(request, tiny_bert, tmp_path, demo):
     labels, whose thresholds come to lie near 0 and 1.
     """
     torch.manual_seed(1)
-    config = ENCODERS[request.param]
+    config, _ = encoder_configs()[request.param]
     config.id2label, config.label2id = label_maps(GO_EMOTIONS)
     config.problem_type = "multi_label_classification"
     model = AutoModelForSequenceClassification.from_config(config).eval()
@@ -69,7 +48,7 @@ def pipeline_decisions(folder, texts):
     return np.array([[{a["label"]: a["score"] for a in row}[name] >= 0.5 for name in GO_EMOTIONS] for row in answers])
 
 
-@pytest.mark.parametrize("folder", ENCODERS, indirect=True)
+@pytest.mark.parametrize("folder", encoder_configs(), indirect=True)
 def test_one_half_in_a_plain_pipeline_decides_as_the_thresholds_do(folder, demo):
     texts = list(demo["test"]["text"])
     classifier, _ = load_classifier(str(folder))

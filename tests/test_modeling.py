@@ -1,17 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    DebertaV2Config,
-    DistilBertConfig,
-    ElectraConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
+from conftest import encoder_configs
+from transformers import AutoModelForSequenceClassification
 
 from utils import modeling
 from utils.console import InputError
@@ -19,27 +10,11 @@ from utils.head import head_parameters, init_head_bias, output_layer
 from utils.labels import GO_EMOTIONS
 from utils.modeling import load_model, load_tokenizer, resolve_model
 
-SIZES = {
-    "vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 28,
-    "max_position_embeddings": 40,
-}  # fmt: skip
-SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
-ENCODERS = {
-    "bert": (BertConfig(**SIZES), "classifier"),
-    "roberta": (RobertaConfig(**SIZES), "classifier.out_proj"),
-    "xlm-roberta": (XLMRobertaConfig(**SIZES), "classifier.out_proj"),
-    "distilbert": (DistilBertConfig(vocab_size=60, dim=16, n_layers=1, n_heads=2, hidden_dim=28), "classifier"),
-    "mpnet": (MPNetConfig(**SIZES), "classifier.out_proj"),
-    "modernbert": (ModernBertConfig(**SIZES, **dict.fromkeys(SPECIAL_IDS, 0)), "classifier"),
-    "electra": (ElectraConfig(**SIZES, embedding_size=16), "classifier.out_proj"),
-    "deberta-v2": (DebertaV2Config(**SIZES), "classifier"),
-}  # fmt: skip
 
-
-@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("kind", encoder_configs())
 def test_the_head_starts_at_the_label_frequencies_in_every_encoder(kind):
     """An intermediate layer of 28 units (as many as labels) must not be taken for the output layer."""
-    config, name = ENCODERS[kind]
+    config, name = encoder_configs()[kind]
     config.num_labels = 28
     model = AutoModelForSequenceClassification.from_config(config).eval()
     assert output_layer(model) is model.get_submodule(name)

@@ -6,6 +6,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT
 from transformers import TrainingArguments
 
+import run_baseline
+import run_finetune
 from run_baseline import BaselineArguments
 from utils.arguments import DataArguments, ModelArguments, OutputArguments, ThresholdArguments, parse_arguments
 
@@ -47,3 +49,9 @@ def test_every_accelerate_configuration_is_one(path):
     config = load_config_from_file(str(path))
     assert config.num_processes >= 2
     assert yaml.safe_load(path.read_text())["mixed_precision"] == "no"
+
+
+def test_the_default_recipes_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse_arguments(FINETUNE, [], "", run_finetune.RECIPE)[4].output_dir == "outputs/bert_base"
+    assert parse_arguments(BASELINE, [], "", run_baseline.RECIPE)[1].output_dir == "outputs/baseline"
