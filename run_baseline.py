@@ -28,9 +28,9 @@ from utils.arguments import (
     remove_run,
 )
 from utils.card import write_card
+from utils.classifiers import BASELINE_FILE
 from utils.console import one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
-from utils.inference import BASELINE_FILE
 from utils.plots import plot_run
 from utils.results import Predictions, results_table, write_bytes, write_results, write_run_json
 

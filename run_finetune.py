@@ -26,17 +26,18 @@ from utils.arguments import (
 )
 from utils.calibration import calibrate, fit_calibration
 from utils.card import write_card
+from utils.classifiers import load_classifier
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.encoding import encode, shortest_first
 from utils.head import init_head_bias
-from utils.inference import calibrate_saved_model, fold_saved_model, load_classifier
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
 from utils.metrics import compute_metrics
 from utils.modeling import load_model, load_tokenizer, resolve_model
 from utils.plots import plot_run
 from utils.results import Predictions, results_table, write_results, write_run_json
+from utils.saved_model import calibrate_saved_model, fold_saved_model
 from utils.training import (
     find_checkpoint,
     layout,
@@ -126,14 +127,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         calibrate_saved_model(run_dir, *fitted)
         for name, judged in predictions.items():
             predictions[name] = judged._replace(probabilities=calibrate(judged.probabilities, *fitted))
-    results = write_results(
-        run_dir,
-        names,
-        predictions,
-        threshold_args.threshold_strategy,
-        threshold_args.threshold_metric,
-        training_summary(trainer),
-    )
+    strategy, metric = threshold_args.threshold_strategy, threshold_args.threshold_metric
+    results = write_results(run_dir, names, predictions, strategy, metric, training_summary(trainer))
     dataset = {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows}
     write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)
     if model_args.fold_thresholds:

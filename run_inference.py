@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from utils.classifiers import load_classifier
 from utils.console import InputError, one_sentence_errors
-from utils.inference import classify_rows, load_classifier
+from utils.inference import classify_rows
 from utils.rows import READERS, Row, RowWriter, count_rows, read_rows
 
 

@@ -14,8 +14,8 @@ from transformers.hf_argparser import string_to_bool
 from utils.card import write_card
 from utils.console import InputError, one_sentence_errors, say
 from utils.hub import check_access, push
-from utils.inference import fold_saved_model, unfold_saved_model
 from utils.results import RESULTS_FILE, THRESHOLDS_FILE, read_json
+from utils.saved_model import fold_saved_model, unfold_saved_model
 
 
 def main(argv: list[str] | None = None) -> str:

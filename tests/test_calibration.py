@@ -11,7 +11,7 @@ from utils.calibration import (
     fit_calibration,
     reliability,
 )
-from utils.inference import load_classifier
+from utils.classifiers import load_classifier
 from utils.labels import GO_EMOTIONS
 from utils.mistakes import confident_mistakes, confused_pairs
 from utils.results import read_json, read_predictions

@@ -9,10 +9,11 @@ import torch
 from conftest import encoder_configs
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, pipeline
 
+from utils.classifiers import load_classifier
 from utils.head import CONFIG_KEY, fold_thresholds, output_layer, unfold_thresholds
-from utils.inference import fold_saved_model, load_classifier
 from utils.labels import GO_EMOTIONS, label_maps
 from utils.modeling import load_model
+from utils.saved_model import fold_saved_model
 from utils.thresholds import decide, log_odds
 
 

@@ -9,8 +9,9 @@ from transformers import pipeline
 
 import run_baseline
 import run_inference
+from utils.classifiers import EncoderClassifier, load_classifier
 from utils.console import InputError
-from utils.inference import EncoderClassifier, choose_labels, load_classifier
+from utils.inference import choose_labels
 from utils.labels import GO_EMOTIONS
 from utils.rows import RowWriter
 

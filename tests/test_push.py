@@ -8,7 +8,7 @@ import pytest
 from conftest import run_python
 from hub_server import serve
 
-from utils.inference import load_classifier
+from utils.classifiers import load_classifier
 from utils.labels import GO_EMOTIONS
 
 PIPELINE = """

@@ -16,9 +16,9 @@ from transformers import AutoModel, PreTrainedTokenizerFast, pipeline
 import run_baseline
 import run_compare
 import run_finetune
+from utils.classifiers import load_classifier
 from utils.console import InputError
 from utils.data import load_splits
-from utils.inference import load_classifier
 from utils.labels import GO_EMOTIONS
 
 METRICS = ["f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5", "f1_macro_at_0.5",
