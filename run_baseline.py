@@ -30,7 +30,8 @@ from utils.arguments import (
 from utils.card import write_card
 from utils.classifiers import BASELINE_FILE
 from utils.console import one_sentence_errors, say
-from utils.data import fingerprint, label_names, load_splits, stratified_subset
+from utils.data import describe, label_names, load_splits, stratified_subset
+from utils.example import record_example
 from utils.plots import plot_run
 from utils.results import Predictions, results_table, write_bytes, write_results, write_run_json
 
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits = load_splits(
         data_args.dataset_name, data_args.dataset_config_name, data_args.allow_unlabelled, data_args.taxonomy
     )
-    data_hash, names = fingerprint(splits), label_names(splits)
+    dataset, names = describe(data_args.dataset_name, splits), label_names(splits)
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
     say(f"{data_args.dataset_name}: " + ", ".join(f"{len(rows):,} {split} comments" for split, rows in splits.items()))
@@ -91,8 +92,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         run_dir, names, predictions, threshold_args.threshold_strategy, threshold_args.threshold_metric, training
     )
     arguments = {key: value for kind in (data_args, args, threshold_args) for key, value in vars(kind).items()}
-    rows = {split: len(dataset) for split, dataset in splits.items()}
-    write_run_json(run_dir, arguments, {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows})
+    dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
+    write_run_json(run_dir, arguments, dataset)
+    record_example(run_dir)
     plot_run(run_dir)
     write_card(run_dir)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")

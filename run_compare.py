@@ -7,11 +7,11 @@ Figures are those of the test split, at 0.5 and at thresholds fitted on validati
 that both runs predicted, each at its own thresholds.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
+from utils.arguments import plain_parser
 from utils.bootstrap import RESAMPLES, compare
 from utils.console import InputError, one_sentence_errors, say
 from utils.results import THRESHOLDS_FILE, markdown_table, read_json, read_predictions, results_table
@@ -20,9 +20,7 @@ TITLES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_mac
 
 
 def main(argv: list[str] | None = None) -> str:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="OUTPUT_DIR", help="folders of finished runs")
     parser.add_argument("--seeds", action="store_true", help="the runs are seeds of one recipe: add mean ± deviation")
     args = parser.parse_args(argv)

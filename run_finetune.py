@@ -10,9 +10,6 @@ Without --config, recipes/bert_base.yaml is the recipe; arguments override it.
 
 from pathlib import Path
 
-import numpy as np
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from transformers import DataCollatorWithPadding, TrainingArguments, set_seed
 
 from utils.arguments import (
@@ -24,20 +21,21 @@ from utils.arguments import (
     parse_arguments,
     remove_run,
 )
-from utils.calibration import calibrate, fit_calibration
-from utils.card import write_card
-from utils.classifiers import load_classifier
+from utils.card import card_metadata, write_card
 from utils.console import is_main_process, one_sentence_errors, say
-from utils.data import fingerprint, label_names, load_splits, stratified_subset
+from utils.data import describe, hub_id, label_names, load_splits, stratified_subset
 from utils.encoding import encode, shortest_first
+from utils.evaluation import calibrate_run, predict_splits
+from utils.example import record_example
 from utils.head import init_head_bias
+from utils.hub import check_access, push, take_publication
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
 from utils.metrics import compute_metrics
 from utils.modeling import load_model, load_tokenizer, resolve_model
 from utils.plots import plot_run
-from utils.results import Predictions, results_table, write_results, write_run_json
-from utils.saved_model import calibrate_saved_model, fold_saved_model
+from utils.results import results_table, write_results, write_run_json
+from utils.saved_model import fold_saved_model
 from utils.training import (
     find_checkpoint,
     layout,
@@ -52,14 +50,19 @@ RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    # 1. Arguments, all checked before anything is loaded.
+    # 1. Arguments, and access to the Hub if the run is to be published: all that can fail is checked before it starts.
     kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, TrainingArguments)
     data_args, model_args, threshold_args, output_args, args = parse_arguments(kinds, argv, __doc__, RECIPE)
     resume = args.resume_from_checkpoint not in (None, "false", "False")
     run_dir = check_output_dir(args.output_dir, output_args.overwrite_output_dir, resume)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run_dir)
+    publication = take_publication(args, run_dir)
     arguments = {key: value for kind in (data_args, model_args, threshold_args) for key, value in vars(kind).items()}
     arguments |= args.to_sanitized_dict()
+    model_path, base_model = resolve_model(model_args.model_name_or_path)
+    if publication and is_main_process():
+        metadata = card_metadata(data_args.dataset_name, hub_id(data_args.dataset_name), base_model, is_encoder=True)
+        publication = check_access(publication, metadata.to_yaml())
     share_cores(args)
     say(layout(args))
 
@@ -67,14 +70,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits = load_splits(
         data_args.dataset_name, data_args.dataset_config_name, data_args.allow_unlabelled, data_args.taxonomy
     )
-    data_hash, names = fingerprint(splits), label_names(splits)
+    dataset, names = describe(data_args.dataset_name, splits), label_names(splits)
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
-    rows = {split: len(dataset) for split, dataset in splits.items()}
-    say(f"{data_args.dataset_name}: " + ", ".join(f"{count:,} {split} comments" for split, count in rows.items()))
+    dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
+    say(f"{dataset['name']}: " + ", ".join(f"{count:,} {split} comments" for split, count in dataset["rows"].items()))
 
     # 3. The encoder, its tokenizer, and a classifier that starts from the label frequencies.
-    model_path, base_model = resolve_model(model_args.model_name_or_path)
     tokenizer = load_tokenizer(model_path)
     set_seed(args.seed)
     model, head_is_new = load_model(model_path, names)
@@ -102,41 +104,28 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     trainer.train(resume_from_checkpoint=checkpoint)
     save_model(trainer, run_dir)
 
-    # 5. Judge what was saved, as a user will load it: every process takes its share, in fp32.
-    classifier, _ = load_classifier(str(run_dir), device=args.device)
-    state = PartialState()
-    probabilities = {}
-    for split in [split for split in ("validation", "test") if split in splits]:
-        say(f"predicting {rows[split]:,} {split} comments …")
-        with state.split_between_processes(list(splits[split]["text"])) as texts:
-            probabilities[split] = gather_object(list(classifier.predict(texts)) if texts else [])
-    if not state.is_main_process:
+    # 5. Judge what was saved, as a user will load it: every process takes its share.
+    predictions = predict_splits(run_dir, splits, args.device)
+    if not is_main_process():
         leave_together()
         return {}
 
-    # 6. Calibration and thresholds from validation, scores on validation and test, files.
-    predictions = {
-        name: Predictions(
-            splits[split]["text"], multi_hot(splits[split]["labels"], len(names)), np.stack(probabilities[split])
-        )
-        for name, split in (("eval", "validation"), ("test", "test"))
-        if split in splits
-    }
-    if model_args.calibration != "none":
-        fitted = fit_calibration(predictions["eval"].gold, predictions["eval"].probabilities, model_args.calibration)
-        calibrate_saved_model(run_dir, *fitted)
-        for name, judged in predictions.items():
-            predictions[name] = judged._replace(probabilities=calibrate(judged.probabilities, *fitted))
+    # 6. Calibration and thresholds from validation, scores on validation and test, files, card.
+    predictions = calibrate_run(run_dir, predictions, model_args.calibration)
     strategy, metric = threshold_args.threshold_strategy, threshold_args.threshold_metric
     results = write_results(run_dir, names, predictions, strategy, metric, training_summary(trainer))
-    dataset = {"name": data_args.dataset_name, "sha256": data_hash, "rows": rows}
     write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)
     if model_args.fold_thresholds:
         fold_saved_model(run_dir)
+    record_example(run_dir)
     plot_run(run_dir)
-    write_card(run_dir)
+    write_card(run_dir, publication and publication.repo_id)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
     leave_together()
+
+    # 7. Publish, if asked: one commit, after everything else.
+    if publication:
+        say(f"Published: {push(run_dir, publication)}")
     return results
 
 

@@ -2,6 +2,7 @@
 
     python run_push.py outputs/minilm --hub_model_id my-emotions
     python run_push.py outputs/minilm --hub_model_id my-org/my-emotions --hub_private_repo --fold_thresholds false
+    python run_push.py outputs/baseline --hub_model_id my-emotions-baseline --hub_tag v1.0
 
 The token comes from HF_TOKEN or a saved login (`hf auth login`), never from the command line.
 """
@@ -11,40 +12,48 @@ from pathlib import Path
 
 from transformers.hf_argparser import string_to_bool
 
-from utils.card import write_card
+from utils.arguments import plain_parser
+from utils.card import run_metadata, write_card
 from utils.console import InputError, one_sentence_errors, say
-from utils.hub import check_access, push
+from utils.example import record_example
+from utils.hub import Publication, check_access, push
 from utils.results import RESULTS_FILE, THRESHOLDS_FILE, read_json
 from utils.saved_model import fold_saved_model, unfold_saved_model
 
 
-def main(argv: list[str] | None = None) -> str:
-    # 1. Arguments, the run, and access to the Hub, before anything is changed.
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = plain_parser(__doc__)
     add = parser.add_argument
     add("run", type=Path, metavar="OUTPUT_DIR", help="the folder of a finished run")
     add("--hub_model_id", required=True, help="name or user/name of the repository")
     add("--hub_private_repo", action="store_true", help="create the repository as a private one")
     add("--hub_revision", help="the branch to push to (default: main)")
+    add("--hub_tag", help="tag the commit, as a release")
     add("--fold_thresholds", type=string_to_bool, metavar="true|false", help="fold or unfold first (default: as it is)")
     args = parser.parse_args(argv)
     if not (args.run / RESULTS_FILE).is_file():
         raise InputError(f"{args.run} is not a finished run: it has no {RESULTS_FILE}.")
-    repo_id = check_access(args.hub_model_id)
+    if args.fold_thresholds is not None and not (args.run / "config.json").is_file():
+        raise InputError(f"--fold_thresholds: {args.run} holds a baseline; only an encoder's thresholds can be folded.")
+    return args
+
+
+def main(argv: list[str] | None = None) -> str:
+    # 1. Arguments, the run, and access to the Hub, before anything is changed.
+    args = parse(argv)
+    publication = Publication(args.hub_model_id, args.hub_private_repo, args.hub_revision, args.hub_tag)
+    publication = check_access(publication, run_metadata(args.run).to_yaml())
 
     # 2. Thresholds inside the model or beside it, and a card that says which.
     folded = read_json(args.run / THRESHOLDS_FILE)["folded"]
     if args.fold_thresholds is not None and args.fold_thresholds != folded:
-        if not (args.run / "config.json").is_file():
-            raise InputError(f"{args.run} holds a baseline; only an encoder's thresholds can be folded.")
         (fold_saved_model if args.fold_thresholds else unfold_saved_model)(args.run)
-    write_card(args.run, repo_id)
+        record_example(args.run)
+    write_card(args.run, publication.repo_id)
 
     # 3. One commit.
-    url = push(args.run, repo_id, args.hub_private_repo, args.hub_revision)
-    say(f"{args.run} is published: {url}")
+    url = push(args.run, publication)
+    say(f"Published: {url}")
     return url
 
 

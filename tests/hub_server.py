@@ -1,7 +1,8 @@
-"""A Hub on the loopback interface, small but spoken to by the unmodified clients: model repositories in memory.
+"""A Hub on the loopback interface, in memory, small but spoken to by the unmodified clients.
 
-`with serve() as hub:` gives its address (`hub.url`), its repositories (`hub.repos[id]["files"]`), the log of requests
-(`hub.log`) and of commits (`hub.commits`). Tokens: `writer` may write, `reader` may read.
+`with serve() as hub:` gives its address (`hub.url`), what its repositories hold (`hub.files("user/name")`), its commits
+(`hub.commits`) and its log of requests (`hub.log`). Tokens are named for what they may do: see `TOKENS`. `hub.fail(…)`
+makes requests fail, `hub.add_dataset(…)` puts a dataset there.
 """
 
 import base64
@@ -11,10 +12,38 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from urllib.parse import unquote, urlsplit
+from threading import Lock, Thread
+from urllib.parse import parse_qs, unquote, urlsplit
 
-ROLES = {"writer": "write", "reader": "read"}
+import yaml
+
+SCOPE = [{"entity": {"type": "model", "name": "user/emotions"}, "permissions": ["repo.content.read", "repo.write"]}]
+TOKENS = {  # token: what whoami says of it; they all belong to `user`, who is in `team`
+    "writer": {"role": "write"},
+    "reader": {"role": "read"},
+    "narrow": {"role": "fineGrained", "fineGrained": {"global": [], "scoped": SCOPE}},
+}
+CUT = "cut"  # instead of a status: the connection ends in the middle of the request
+LARGE = (".safetensors", ".png", ".skops", ".onnx", ".parquet")
+PREFIXES = {"models": "", "datasets": "datasets/"}
+
+
+class Repo:
+    def __init__(self, private: bool = False):
+        self.private, self.tags = private, {}
+        self.history: dict[str, dict[str, bytes]] = {"0" * 40: {}}
+        self.branches = {"main": "0" * 40}
+
+    def sha(self, revision: str) -> str | None:
+        sha = self.branches.get(revision) or self.tags.get(revision) or revision
+        return sha if sha in self.history else None
+
+    def commit(self, branch: str, files: dict[str, bytes], deleted: tuple[str, ...] = ()) -> str:
+        old = self.history[self.branches[branch]]
+        new = {path: content for path, content in (old | files).items() if path not in deleted}
+        sha = hashlib.sha1(repr((len(self.history), sorted(new))).encode()).hexdigest()
+        self.history[sha], self.branches[branch] = new, sha
+        return sha
 
 
 class Hub(ThreadingHTTPServer):
@@ -23,76 +52,151 @@ class Hub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.repos: dict[str, dict] = {}
+        self.repos: dict[str, Repo] = {}  # by "models/user/name" or "datasets/user/name"
         self.blobs: dict[str, bytes] = {}
         self.log: list[str] = []
         self.commits: list[tuple[str, list[str]]] = []
+        self.faults: list[dict] = []
+        self.lock = Lock()
+
+    def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
+        repo = self.repos[f"models/{repo_id}"]
+        return repo.history[repo.sha(revision)]
+
+    def fail(self, request: str, status: int | str, times: int = 1_000, after: int = 0) -> None:
+        """Answer `times` requests that match the pattern (`METHOD path`) with `status`, after `after` good ones."""
+        self.faults.append({"request": request, "status": status, "times": times, "after": after})
+
+    def add_dataset(self, repo_id: str, files: dict[str, bytes], private: bool = False) -> None:
+        self.repos[f"datasets/{repo_id}"] = repo = Repo(private)
+        repo.commit("main", files)
+
+    def fault(self, request: str) -> int | str | None:
+        with self.lock:
+            for fault in self.faults:
+                if re.search(fault["request"], request) and fault["times"]:
+                    if fault["after"]:
+                        fault["after"] -= 1
+                        continue
+                    fault["times"] -= 1
+                    return fault["status"]
+        return None
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: Hub
 
     def log_message(self, *args: object) -> None:
         pass
 
     def reply(self, content: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        kind = "application/octet-stream" if isinstance(content, bytes) else "application/json"
         self.send_response(status)
-        for key, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+        for key, value in ({"Content-Length": str(len(body)), "Content-Type": kind} | (headers or {})).items():
             self.send_header(key, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def fail(self, status: int, code: str = "", message: str = "") -> None:
-        self.reply({"error": message or code}, status, {"X-Error-Code": code, "X-Error-Message": message or code})
+    def refuse(self, status: int, code: str = "", message: str = "", headers: dict[str, str] | None = None) -> None:
+        told = {"X-Error-Code": code, "X-Error-Message": message or code}
+        self.reply({"error": message or code}, status, told | (headers or {}))
 
     def handle_request(self) -> None:
-        hub, path = self.server, unquote(urlsplit(self.path).path)
+        hub, address = self.server, urlsplit(self.path)
+        path, self.query = unquote(address.path), parse_qs(address.query)
         hub.log.append(f"{self.command} {path}")
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        status = hub.fault(hub.log[-1])
+        if status == CUT:
+            self.rfile.read(min(length, 1000))
+            self.close_connection = True
+            return self.connection.close()
+        body = self.read_chunks() if self.headers.get("Transfer-Encoding") == "chunked" else self.rfile.read(length)
+        if status is not None:
+            return self.refuse(int(status), message="injected by the test")
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        role = ROLES.get(token)
-        if token and role is None:
-            return self.fail(401, message="Invalid credentials in Authorization header")
-        if path == "/api/whoami-v2":
-            if role is None:
-                return self.fail(401, message="Invalid username or password.")
-            access = {"displayName": "test", "role": role}
-            return self.reply({"name": "user", "type": "user", "orgs": [], "auth": {"accessToken": access}})
-        if path == "/api/validate-yaml":
-            return self.reply({"errors": [], "warnings": []})
-        if path.startswith("/blobs/"):
-            hub.blobs[path.removeprefix("/blobs/")] = body
-            return self.reply({})
-        if self.command == "POST" and role != "write":
-            return self.fail(403, message="this token may not write")
-        if path == "/api/repos/create":
-            wanted = json.loads(body)
-            repo_id = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
-            exists = repo_id in hub.repos
-            hub.repos.setdefault(repo_id, {"files": {}, "sha": "0" * 40})
-            return self.reply({"url": f"{hub.url}/{repo_id}"}, 409 if exists else 200)
+        self.access = TOKENS.get(token)
+        if token and self.access is None:
+            return self.refuse(401, message="Invalid credentials in Authorization header")
         for pattern, answer in ROUTES:
-            if match := re.fullmatch(pattern, path):
-                repo = hub.repos.get(match["id"])
-                if repo is None:
-                    return self.fail(404, "RepoNotFound", "Repository not found")
-                return answer(self, match, repo, body)
-        return self.fail(404, message=f"no route for {path}")
+            if match := re.fullmatch(pattern, f"{self.command} {path}"):
+                return answer(self, match.groupdict(), body)
+        return self.refuse(404, message=f"no route for {path}")
 
-    do_GET = do_HEAD = do_POST = do_PUT = handle_request  # noqa: N815 (names that http.server looks for)
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_request  # noqa: N815 (names that http.server looks for)
 
-    def preupload(self, match: re.Match, repo: dict, body: bytes) -> None:
-        files = []
-        for file in json.loads(body)["files"]:
-            mode = "lfs" if file["path"].endswith((".safetensors", ".png", ".skops")) else "regular"
-            known = repo["files"].get(file["path"])
-            oid = known and (hashlib.sha256(known).hexdigest() if mode == "lfs" else git_oid(known))
-            files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
-        self.reply({"files": files})
+    def read_chunks(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline().strip() or b"0", 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
-    def batch(self, match: re.Match, repo: dict, body: bytes) -> None:
+    def find(self, parts: dict, write: bool = False) -> tuple[Repo, str] | None:
+        """The repository and the revision's hash, if there is such a thing and the token may see it; else the reply."""
+        repo = self.server.repos.get(f"{parts['kind']}/{parts['id']}")
+        if repo is None or (repo.private and self.access is None):
+            return self.refuse(401 if self.access is None else 404, "RepoNotFound", "Repository not found")
+        if write and (self.access is None or self.access["role"] == "read"):
+            return self.refuse(403, message="this token may not write")
+        sha = repo.sha(parts.get("revision") or "main")
+        if sha is None:
+            return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {parts['revision']}")
+        return repo, sha
+
+    # --- accounts and repositories ---
+
+    def whoami(self, parts: dict, body: bytes) -> None:
+        if self.access is None:
+            return self.refuse(401, message="Invalid username or password.")
+        token = {"displayName": "test", **self.access}
+        self.reply({"name": "user", "type": "user", "orgs": [{"name": "team"}], "auth": {"accessToken": token}})
+
+    def validate_yaml(self, parts: dict, body: bytes) -> None:
+        errors = metadata_errors(json.loads(body)["content"])
+        answer = {"errors": [{"message": error} for error in errors], "warnings": []}
+        self.reply(answer, 400 if errors else 200)
+
+    def create(self, parts: dict, body: bytes) -> None:
+        wanted = json.loads(body)
+        repo_id = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
+        if self.access is None or self.access["role"] == "read":
+            return self.refuse(403, message="this token may not write")
+        key = f"{wanted.get('type') or 'model'}s/{repo_id}"
+        exists = key in self.server.repos
+        self.server.repos.setdefault(key, Repo(wanted.get("visibility") == "private"))
+        self.reply({"url": f"{self.server.url}/{repo_id}"}, 409 if exists else 200)
+
+    def create_ref(self, parts: dict, body: bytes) -> None:
+        wanted = json.loads(body or b"{}")
+        name = parts.get("branch") or wanted["tag"]
+        source = wanted.get("startingPoint") if parts.get("branch") else parts["revision"]
+        if found := self.find({**parts, "revision": source}, write=True):
+            repo, sha = found
+            refs = repo.branches if parts.get("branch") else repo.tags
+            if name in refs:
+                return self.refuse(409, message=f"Reference {name} exists already")
+            refs[name] = sha
+            self.reply({})
+
+    # --- commits ---
+
+    def preupload(self, parts: dict, body: bytes) -> None:
+        if found := self.find(parts, write=True):
+            repo, sha = found
+            files = []
+            for file in json.loads(body)["files"]:
+                known, large = repo.history[sha].get(file["path"]), file["path"].endswith(LARGE)
+                oid = known and (hashlib.sha256(known).hexdigest() if large else git_oid(known))
+                mode = "lfs" if large else "regular"
+                files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+            self.reply({"files": files})
+
+    def batch(self, parts: dict, body: bytes) -> None:
         objects = []
         for item in json.loads(body)["objects"]:
             if item["oid"] not in self.server.blobs:
@@ -100,53 +204,151 @@ class Handler(BaseHTTPRequestHandler):
             objects.append(item)
         self.reply({"transfer": "basic", "objects": objects})
 
-    def commit(self, match: re.Match, repo: dict, body: bytes) -> None:
-        changed = []
-        for line in filter(None, body.decode().splitlines()):
-            item = json.loads(line)
-            value = item["value"]
-            if item["key"] == "file":
-                repo["files"][value["path"]] = base64.b64decode(value["content"])
-            elif item["key"] == "lfsFile":
-                repo["files"][value["path"]] = self.server.blobs[value["oid"]]
-            if item["key"] != "header":
-                changed.append(value["path"])
-        repo["sha"] = hashlib.sha1(body).hexdigest()
-        self.server.commits.append((match["id"], changed))
-        self.reply({"commitUrl": f"{self.server.url}/{match['id']}/commit/{repo['sha']}", "commitOid": repo["sha"]})
+    def blob(self, parts: dict, body: bytes) -> None:
+        if hashlib.sha256(body).hexdigest() != parts["oid"]:
+            return self.refuse(400, message="the content is not what its hash says")
+        self.server.blobs[parts["oid"]] = body
+        self.reply({})
 
-    def info(self, match: re.Match, repo: dict, body: bytes) -> None:
-        siblings = [{"rfilename": path} for path in sorted(repo["files"])]
-        self.reply({"id": match["id"], "sha": repo["sha"], "private": False, "tags": [], "siblings": siblings,
-                    "pipeline_tag": "text-classification", "lastModified": "2026-01-01T00:00:00.000Z"})  # fmt: skip
+    def commit(self, parts: dict, body: bytes) -> None:
+        if found := self.find(parts, write=True):
+            files, deleted = {}, []
+            for line in filter(None, body.decode().splitlines()):
+                item = json.loads(line)
+                value = item["value"]
+                if item["key"] == "file":
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif item["key"] == "lfsFile":
+                    files[value["path"]] = self.server.blobs[value["oid"]]
+                elif item["key"] == "deletedFile":
+                    deleted.append(value["path"])
+            sha = found[0].commit(parts["revision"], files, tuple(deleted))
+            self.server.commits.append((parts["id"], [*files, *deleted]))
+            address = f"{self.server.url}/{PREFIXES[parts['kind']]}{parts['id']}/commit/{sha}"
+            self.reply({"commitUrl": address, "commitOid": sha})
 
-    def tree(self, match: re.Match, repo: dict, body: bytes) -> None:
-        self.reply(
-            [{"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
-             for path, content in sorted(repo["files"].items())]
-        )  # fmt: skip
+    # --- reading ---
 
-    def resolve(self, match: re.Match, repo: dict, body: bytes) -> None:
-        content = repo["files"].get(match["path"])
-        headers = {"X-Repo-Commit": repo["sha"]}
-        if content is None:
-            return self.reply(b"", 404, headers | {"X-Error-Code": "EntryNotFound"})
-        return self.reply(content, 200, headers | {"ETag": f'"{git_oid(content)}"'})
+    def info(self, parts: dict, body: bytes) -> None:
+        if found := self.find(parts):
+            repo, sha = found
+            siblings = [{"rfilename": path} for path in sorted(repo.history[sha])]
+            self.reply({"id": parts["id"], "sha": sha, "private": repo.private, "tags": [], "siblings": siblings,
+                        "lastModified": "2026-01-01T00:00:00.000Z"})  # fmt: skip
+
+    def refs(self, parts: dict, body: bytes) -> None:
+        if found := self.find(parts):
+            listed = {
+                kind: [
+                    {"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": sha} for name, sha in refs.items()
+                ]
+                for kind, folder, refs in (("branches", "heads", found[0].branches), ("tags", "tags", found[0].tags))
+            }
+            self.reply(listed | {"converts": []})
+
+    def commits(self, parts: dict, body: bytes) -> None:
+        if found := self.find(parts):
+            self.reply([{"id": found[1], "title": "commit", "message": "", "authors": [],
+                         "date": "2026-01-01T00:00:00.000Z"}])  # fmt: skip
+
+    def tree(self, parts: dict, body: bytes) -> None:
+        if found := self.find(parts):
+            repo, sha = found
+            folder = f"{parts['path']}/" if parts.get("path") else ""
+            deep = self.query.get("recursive", ["false"])[0].lower() in ("true", "1")
+            entries = {}
+            for path, content in sorted(repo.history[sha].items()):
+                if path.startswith(folder):
+                    inner = path.removeprefix(folder).split("/")
+                    if len(inner) > 1:
+                        name = folder + inner[0]
+                        entries[name] = {"type": "directory", "path": name, "size": 0, "oid": git_oid(name.encode())}
+                    if len(inner) == 1 or deep:
+                        entries[path] = file_entry(path, content)
+            if folder and not entries:
+                return self.refuse(404, "EntryNotFound", f"{folder} does not exist", {"X-Repo-Commit": sha})
+            self.reply(list(entries.values()))
+
+    def paths_info(self, parts: dict, body: bytes) -> None:
+        if found := self.find(parts):
+            files = found[0].history[found[1]]
+            kind = self.headers.get("Content-Type", "")
+            wanted = json.loads(body)["paths"] if "json" in kind else parse_qs(body.decode()).get("paths", [])
+            self.reply([file_entry(path, files[path]) for path in wanted if path in files])
+
+    def resolve(self, parts: dict, body: bytes) -> None:
+        if found := self.find({"kind": "models", **parts, **({"kind": "datasets"} if parts["prefix"] else {})}):
+            repo, sha = found
+            content = repo.history[sha].get(parts["path"])
+            headers = {"X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
+            if content is None:
+                return self.refuse(404, "EntryNotFound", "Entry not found", headers)
+            headers["ETag"] = f'"{git_oid(content)}"'
+            if parts["path"].endswith(LARGE):
+                digest = hashlib.sha256(content).hexdigest()
+                headers |= {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(content))}
+            if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or ""):
+                first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
+                headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+                return self.reply(content[first : last + 1], 206, headers)
+            self.reply(content, 200, headers)
+
+
+def metadata_errors(card: str) -> list[str]:
+    """What is wrong with a card's YAML block: a small part of what the Hub itself looks at."""
+    block = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
+    try:
+        metadata = yaml.safe_load(block[1]) if block else {}
+    except yaml.YAMLError as error:
+        return [f"not YAML: {error}"]
+    wrong = []
+    texts = ("license", "library_name", "pipeline_tag")
+    wrong += [f'"{key}" must be a string' for key in texts if not isinstance(metadata.get(key, ""), str)]
+    for key in ("base_model", "datasets"):
+        value = metadata.get(key) or []
+        ids = value if isinstance(value, list) else [value]
+        wrong += [f'"{key}" must be an id' for item in ids if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(item))]
+    for model in metadata.get("model-index", []):
+        for result in model["results"]:
+            wrong += [f'"{key}" is missing' for key in ("task", "dataset", "metrics") if key not in result]
+            wrong += ["a metric needs a type and a value" for m in result["metrics"] if not {"type", "value"} <= set(m)]
+    return wrong
+
+
+def file_entry(path: str, content: bytes) -> dict:
+    entry = {"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
+    if path.endswith(LARGE):
+        digest = hashlib.sha256(content).hexdigest()
+        entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
+    return entry
 
 
 def git_oid(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-REPO = r"(?P<id>[^/]+/[^/]+)"
-ROUTES = (
-    (rf"/api/models/{REPO}/preupload/[^/]+", Handler.preupload),
-    (rf"/{REPO}\.git/info/lfs/objects/batch", Handler.batch),
-    (rf"/api/models/{REPO}/commit/[^/]+", Handler.commit),
-    (rf"/api/models/{REPO}/tree/[^/]+", Handler.tree),
-    (rf"/api/models/{REPO}(/revision/[^/]+)?", Handler.info),
-    (rf"/{REPO}/resolve/[^/]+/(?P<path>.+)", Handler.resolve),
-)
+API = r"/api/(?P<kind>models|datasets)/(?P<id>[^/]+/[^/]+)"
+REVISION = r"/(?P<revision>[^/]+)"
+ROUTES = [
+    (re.compile(pattern), answer)
+    for pattern, answer in (
+        (r"GET /api/whoami-v2", Handler.whoami),
+        (r"POST /api/validate-yaml", Handler.validate_yaml),
+        (r"POST /api/repos/create", Handler.create),
+        (rf"POST {API}/branch/(?P<branch>[^/]+)", Handler.create_ref),
+        (rf"POST {API}/tag{REVISION}", Handler.create_ref),
+        (rf"POST {API}/preupload{REVISION}", Handler.preupload),
+        (r"POST /.+\.git/info/lfs/objects/batch", Handler.batch),
+        (r"PUT /blobs/(?P<oid>\w+)", Handler.blob),
+        (rf"POST {API}/commit{REVISION}", Handler.commit),
+        (rf"GET {API}(/revision{REVISION})?", Handler.info),
+        (rf"GET {API}/refs", Handler.refs),
+        (rf"GET {API}/commits{REVISION}", Handler.commits),
+        (rf"GET {API}/tree{REVISION}(/(?P<path>.+))?", Handler.tree),
+        (rf"POST {API}/paths-info{REVISION}", Handler.paths_info),
+        (rf"(GET|HEAD) /(?P<prefix>datasets/)?(?P<id>[^/]+/[^/]+)/resolve{REVISION}/(?P<path>.+)", Handler.resolve),
+    )
+]
 
 
 @contextmanager

@@ -2,19 +2,24 @@
 
 import json
 import os
+import shlex
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import run_python
-from hub_server import serve
+from hub_server import CUT, serve
 
 from utils.classifiers import load_classifier
 from utils.labels import GO_EMOTIONS
 
-PIPELINE = """
-import json
-from transformers import pipeline
-print(json.dumps(pipeline("text-classification", model="user/emotions", top_k=None)(["so happy today"])[0]))
+CLIENTS = """
+import json, sys
+from transformers import AutoModelForSequenceClassification, pipeline
+scores = pipeline("text-classification", model="user/emotions", top_k=None)(["so happy today"])[0]
+old = AutoModelForSequenceClassification.from_pretrained("user/emotions", revision=sys.argv[1])
+new = AutoModelForSequenceClassification.from_pretrained("user/emotions")
+print(json.dumps({"scores": scores, "biases": [m.classifier.bias[0].item() for m in (old, new)]}))
 """
 
 
@@ -38,36 +43,59 @@ def on_hub(hub, tmp_path, *arguments, token="writer"):
     }  # fmt: skip
     if token:
         environment["HF_TOKEN"] = token
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
     return run_python(*arguments, env=environment)
 
 
-def push(hub, tmp_path, run, *options, token="writer"):
-    return on_hub(hub, tmp_path, "run_push.py", run, "--hub_model_id", "emotions", *options, token=token)
+def push(hub, tmp_path, run, *options, token="writer", name="emotions"):
+    return on_hub(hub, tmp_path, "run_push.py", run, "--hub_model_id", name, *options, token=token)
+
+
+def one_error(done):
+    """The sentence of a script that was refused: one line, no traceback, no token."""
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr[-3000:]
+    assert not any(token in errors[0] for token in ("writer", "reader"))
+    return errors[0]
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "README.md"}
+
+
+# --- the straight path ----------------------------------------------------------------------------------------------
 
 
 def test_one_commit_with_the_published_files_and_a_stranger_can_use_it(hub, run, tmp_path):
+    (run / "training_args.bin").write_bytes(b"a pickle")
     done = push(hub, tmp_path, run)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [repo for repo, _ in hub.commits] == ["user/emotions"]
-    files = hub.repos["user/emotions"]["files"]
+    files, first = hub.files("user/emotions"), hub.repos["models/user/emotions"].branches["main"]
     assert {"config.json", "model.safetensors", "thresholds.json", "README.md", "plots/reliability.png"} <= set(files)
     assert not [path for path in files if path.startswith(("predictions", "checkpoints", "run.json", "trainer_state"))]
     assert not [path for path in files if path.endswith((".bin", ".pt", ".pth", ".parquet"))]
     for path, content in files.items():
         assert b"writer" not in content, path
         if path.endswith((".json", ".md", ".csv")):
-            assert str(tmp_path).encode() not in content, path
+            assert str(tmp_path.parent).encode() not in content, path
     assert 'model="user/emotions"' in files["README.md"].decode()
 
     assert push(hub, tmp_path, run).returncode == 0
     assert len(hub.commits) == 1  # nothing changed, no commit
 
-    answer = on_hub(hub, tmp_path, "-c", PIPELINE, token=None)
-    scores = {item["label"]: item["score"] for item in json.loads(answer.stdout.splitlines()[-1])}
+    assert push(hub, tmp_path, run, "--fold_thresholds", "false").returncode == 0
+    assert len(hub.commits) == 2
+    answer = on_hub(hub, tmp_path, "-c", CLIENTS, first, token=None)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    answer = json.loads(answer.stdout.splitlines()[-1])
+    scores = {item["label"]: item["score"] for item in answer["scores"]}
     classifier, _ = load_classifier(str(run))
-    assert [scores[label] for label in GO_EMOTIONS] == pytest.approx(
-        classifier.predict(["so happy today"])[0].tolist(), abs=1e-5
-    )
+    expected = classifier.predict(["so happy today"])[0].tolist()
+    assert [scores[label] for label in GO_EMOTIONS] == pytest.approx(expected, abs=1e-5)
+    assert answer["biases"][0] != answer["biases"][1]
 
     answer = on_hub(
         hub, tmp_path, "run_inference.py", "--model", "user/emotions", "so happy", "--top_k", "1", token=None
@@ -78,39 +106,227 @@ def test_one_commit_with_the_published_files_and_a_stranger_can_use_it(hub, run,
 
 def test_thresholds_are_folded_or_unfolded_before_a_push(hub, run, tmp_path):
     assert push(hub, tmp_path, run, "--fold_thresholds", "false").returncode == 0
-    files = hub.repos["user/emotions"]["files"]
+    files = hub.files("user/emotions")
     stored = json.loads(files["thresholds.json"])
     assert not stored["folded"]
     assert "folded_thresholds" not in json.loads(files["config.json"])
     assert "at or above its threshold" in " ".join(files["README.md"].decode().split())
-    unfolded = files["model.safetensors"]
 
     assert push(hub, tmp_path, run, "--fold_thresholds", "true").returncode == 0
-    assert json.loads(files["thresholds.json"])["folded"]
-    assert json.loads(files["config.json"])["folded_thresholds"] == stored["thresholds"]
-    assert "at or above 0.5" in " ".join(files["README.md"].decode().split())
-    assert files["model.safetensors"] != unfolded
+    refolded = hub.files("user/emotions")
+    assert json.loads(refolded["thresholds.json"])["folded"]
+    assert json.loads(refolded["config.json"])["folded_thresholds"] == stored["thresholds"]
+    assert "at or above 0.5" in " ".join(refolded["README.md"].decode().split())
+    assert refolded["model.safetensors"] != files["model.safetensors"]
     assert len(hub.commits) == 2
 
 
+def test_a_branch_a_tag_and_files_that_the_run_no_longer_has(hub, run, tmp_path):
+    assert push(hub, tmp_path, run, "--hub_tag", "v1").returncode == 0
+    repo = hub.repos["models/user/emotions"]
+    assert repo.tags == {"v1": repo.branches["main"]}
+    (run / "plots" / "reliability.png").unlink()
+    assert push(hub, tmp_path, run, "--hub_revision", "next").returncode == 0
+    assert "plots/reliability.png" in hub.files("user/emotions")
+    assert "plots/reliability.png" not in hub.files("user/emotions", "next")
+    error = one_error(push(hub, tmp_path, run, "--hub_tag", "v1"))
+    assert "v1 exists already" in error
+
+
+def test_a_baseline_is_published_and_used_too(hub, baseline_run, tmp_path):
+    run = shutil.copytree(baseline_run, tmp_path / "baseline")
+    assert push(hub, tmp_path, run, name="team/baseline").returncode == 0
+    files = hub.files("team/baseline")
+    assert "baseline.skops" in files
+    assert "library_name: sklearn" in files["README.md"].decode()
+    answer = on_hub(hub, tmp_path, "run_inference.py", "--model", "team/baseline", "fine", "--top_k", "2", token=None)
+    assert len(json.loads(answer.stdout)["labels"]) == 2
+    assert "only an encoder's thresholds" in one_error(push(hub, tmp_path, run, "--fold_thresholds", "true"))
+
+
+# --- who may publish, and who may read ------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    ("token", "words"),
-    [(None, "HF_TOKEN"), ("wrong", "HF_TOKEN"), ("reader", "may only read")],
+    ("token", "name", "words"),
+    [
+        (None, "emotions", "HF_TOKEN"),
+        ("wrong", "emotions", "does not accept the token"),
+        ("reader", "emotions", "may only read"),
+        ("narrow", "others", "may only read user/others"),
+        ("writer", "stranger/emotions", "may publish under user or team"),
+        ("writer", "a/b/c", "user/name is needed"),
+    ],
 )
-def test_without_a_token_that_may_write_nothing_is_touched(hub, run, tmp_path, token, words):
+def test_what_can_be_known_to_fail_is_refused_before_anything_is_touched(hub, run, tmp_path, token, name, words):
     before = (run / "README.md").read_bytes()
-    done = push(hub, tmp_path, run, token=token)
-    assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert words in errors[0]
-    assert "Traceback" not in done.stderr
-    assert hub.commits == []
+    assert words in one_error(push(hub, tmp_path, run, token=token, name=name))
+    assert hub.repos == {}
     assert (run / "README.md").read_bytes() == before
 
 
-def test_only_finished_runs_and_proper_names(hub, tmp_path, run):
-    assert "not a finished run" in push(hub, tmp_path, tmp_path).stderr
-    done = on_hub(hub, tmp_path, "run_push.py", run, "--hub_model_id", "a/b/c")
-    assert done.returncode == 2
-    assert "user/name is needed" in done.stderr
+def test_a_private_repository_answers_those_who_may_read_it(hub, run, tmp_path):
+    done = push(hub, tmp_path, run, "--hub_private_repo", token="narrow")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert hub.repos["models/user/emotions"].private
+
+    def ask(token):
+        return on_hub(hub, tmp_path, "run_inference.py", "--model", "user/emotions", "fine", "--top_k=1", token=token)
+
+    assert json.loads(ask("reader").stdout)["labels"][0] in GO_EMOTIONS
+    for token in (None, "wrong"):
+        assert "Model user/emotions is neither a folder nor to be had from the Hub" in one_error(ask(token))
+
+
+def test_a_public_repository_is_not_taken_for_a_private_one(hub, run, tmp_path):
+    assert push(hub, tmp_path, run).returncode == 0
+    assert "exists and is public" in one_error(push(hub, tmp_path, run, "--hub_private_repo"))
+
+
+def test_only_finished_runs(hub, tmp_path):
+    assert "not a finished run" in one_error(push(hub, tmp_path, tmp_path))
+
+
+# --- the Hub fails --------------------------------------------------------------------------------------------------
+
+UPLOAD, COMMIT, CREATE = "PUT /blobs/", "POST /api/models/.*/commit/", "POST /api/repos/create"
+
+
+def fails_then_continues(run, tmp_path, request, status, words):
+    """A push that fails half way leaves the run whole, and the command in its sentence completes it."""
+    with serve() as hub:
+        hub.fail(request, status, after=1 if request == UPLOAD else 0)
+        before = snapshot(run)
+        error = one_error(push(hub, tmp_path, run, "--hub_revision", "next", "--hub_private_repo"))
+        assert words in error
+        assert hub.commits == []
+        assert snapshot(run) == before
+        hub.faults.clear()
+        sent = len(hub.blobs)
+        hub.log.clear()
+        command = shlex.split(error.split("this continues: python ")[1])
+        assert command[0] == "run_push.py"
+        done = on_hub(hub, tmp_path, *command)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert len(hub.commits) == 1
+        assert "config.json" in hub.files("user/emotions", "next")
+        assert hub.repos["models/user/emotions"].private
+        uploads = [line for line in hub.log if line.startswith("PUT /blobs")]
+        assert len(uploads) == len(hub.blobs) - sent  # what had arrived is not sent again
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "words"),
+    [
+        (COMMIT, 401, "HTTP 401: the Hub does not accept the token"),
+        (COMMIT, 403, "HTTP 403: the token may not write there"),
+        (COMMIT, 404, "HTTP 404: there is no such repository"),
+        (COMMIT, 409, "HTTP 409: another change came in between"),
+        (UPLOAD, 413, "HTTP 413: the Hub finds a file too large"),
+        (CREATE, 429, "HTTP 429: the Hub has had too many requests"),
+        (CREATE, 500, "HTTP 500: the Hub is in trouble"),
+    ],
+)
+def test_a_refusal_half_way_says_what_happened_and_how_to_go_on(run, tmp_path, request_, status, words):
+    fails_then_continues(run, tmp_path, request_, status, words)
+
+
+def test_a_server_error_or_a_cut_connection_that_lasts(run, tmp_path):
+    """The client retries an upload for half a minute by itself; both cases wait at the same time."""
+    faults = ((500, "HTTP 500: the Hub is in trouble"), (CUT, "Publishing as user/emotions failed ("))
+    with ThreadPoolExecutor() as pool:
+        cases = []
+        for index, (status, words) in enumerate(faults):
+            folder = tmp_path / str(index)
+            copy = shutil.copytree(run, folder / "run")
+            cases.append(pool.submit(fails_then_continues, copy, folder, UPLOAD, status, words))
+        for case in cases:
+            case.result()
+
+
+def test_a_short_disturbance_is_overcome_by_itself(hub, run, tmp_path):
+    hub.fail(UPLOAD, 503, times=1)
+    hub.fail(UPLOAD, CUT, times=1, after=1)
+    done = push(hub, tmp_path, run)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(hub.commits) == 1
+
+
+def test_no_hub_at_all(hub, run, tmp_path):
+    hub.shutdown()
+    hub.server_close()
+    assert "does not know who is publishing" in one_error(push(hub, tmp_path, run))
+
+
+def test_a_full_disk_leaves_the_old_card(hub, run, tmp_path):
+    before = (run / "README.md").read_bytes()
+    (run / "README.md.unfinished").symlink_to("/dev/full")
+    assert "No space left on device" in one_error(push(hub, tmp_path, run))
+    assert hub.commits == []
+    assert (run / "README.md").read_bytes() == before
+    assert push(hub, tmp_path, run).returncode == 0
+
+
+# --- fine-tuning with the Hub at both ends --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finetune(hub, finetune_arguments, tmp_path):
+    """`run_finetune.py` on this Hub: one epoch of the tiny model, published as it goes out."""
+
+    def start(*options, token="writer"):
+        folder = tmp_path / "finetuned"
+        shutil.rmtree(folder, ignore_errors=True)
+        arguments = [*finetune_arguments, "--num_train_epochs", "1", "--output_dir", folder, *options]
+        return on_hub(hub, tmp_path, "run_finetune.py", *arguments, token=token), folder
+
+    return start
+
+
+def test_fine_tuning_from_a_published_dataset_and_model_to_a_new_repository(hub, run, small_data, finetune, tmp_path):
+    assert push(hub, tmp_path, run).returncode == 0
+    hub.add_dataset("user/comments", {path.name: path.read_bytes() for path in small_data.glob("*.csv")}, private=True)
+    hub.commits.clear()
+    hub.log.clear()
+    done, folder = finetune(
+        "--dataset_name", "user/comments", "--model_name_or_path", "user/emotions", "--push_to_hub",
+        "--hub_model_id", "further",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "The classifier of user/emotions knows these labels already; it is kept" in done.stdout
+    assert [repo for repo, _ in hub.commits] == ["user/further"]
+    assert sum("/api/repos/create" in line for line in hub.log) == 1
+    assert not [line for line in hub.log if "refs/pr" in line]
+    card = hub.files("user/further")["README.md"].decode()
+    assert "base_model: user/emotions" in card
+    assert "- user/comments" in card
+    assert 'model="user/further"' in card
+    assert (folder / "README.md").read_text() == card
+    assert not json.loads((folder / "run.json").read_text())["arguments"]["push_to_hub"]
+    assert "writer" not in (folder / "run.json").read_text()
+
+
+def test_a_run_that_cannot_be_published_is_not_started(hub, finetune):
+    for options, token, words in (
+        (["--push_to_hub"], None, "HF_TOKEN"),
+        (["--push_to_hub"], "reader", "may only read user/finetuned"),
+        (["--push_to_hub", "--hub_token", "x"], "writer", "--hub_token would show the token"),
+        (["--hub_model_id", "x"], "writer", "--hub_model_id without --push_to_hub"),
+        (["--push_to_hub", "--model_name_or_path", "bad id"], "writer", "does not accept the model card's metadata"),
+    ):
+        done, folder = finetune(*options, token=token)
+        assert words in one_error(done)
+        assert not (folder / "checkpoints").exists()
+    assert hub.repos == {}
+
+
+def test_a_push_that_fails_after_training_loses_nothing(hub, finetune, tmp_path):
+    hub.fail(COMMIT, 500)
+    done, folder = finetune("--push_to_hub", "--hub_model_id", "late")
+    error = one_error(done)
+    assert "HTTP 500" in error
+    assert (folder / "all_results.json").is_file()
+    hub.faults.clear()
+    done = on_hub(hub, tmp_path, *shlex.split(error.split("this continues: python ")[1]))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 'model="user/late"' in hub.files("user/late")["README.md"].decode()

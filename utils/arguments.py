@@ -30,7 +30,8 @@ RUN_FILES = (
 # The TrainingArguments that `--help` lists; all others are accepted as well.
 LISTED_TRAINING_ARGUMENTS = (
     "output_dir", "seed", "learning_rate", "num_train_epochs", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "weight_decay", "warmup_steps", "use_cpu", "resume_from_checkpoint",
+    "gradient_accumulation_steps", "weight_decay", "warmup_steps", "use_cpu", "resume_from_checkpoint", "push_to_hub",
+    "hub_model_id", "hub_private_repo", "hub_revision",
 )  # fmt: skip
 
 
@@ -100,6 +101,20 @@ class OutputArguments:
 
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "replace the run that output_dir already holds"}
+    )
+
+
+class PlainParser(argparse.ArgumentParser):
+    """argparse, with errors as `InputError`; see `plain_parser`."""
+
+    def error(self, message: str) -> None:
+        raise InputError(f"{message[0].upper()}{message[1:]} (see --help).")
+
+
+def plain_parser(description: str) -> PlainParser:
+    """The parser of the scripts that take no recipe: no abbreviations, the docstring as its help."""
+    return PlainParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
 
 
@@ -263,8 +278,10 @@ def _check(values: argparse.Namespace) -> None:
             problems.append(f"--{name} is {value}; accepted: {low} {f'to {high}' if high else 'or more'}.")
     if getattr(values, "hub_token", None) or getattr(values, "push_to_hub_token", None):
         problems.append("--hub_token would show the token in the process list; set HF_TOKEN or run `hf auth login`.")
-    if getattr(values, "push_to_hub", False):
-        problems.append("--push_to_hub is a step of its own here: python run_push.py OUTPUT_DIR --hub_model_id NAME.")
+    if getattr(values, "hub_always_push", False) or getattr(values, "hub_strategy", "every_save") != "every_save":
+        problems.append("--hub_strategy and --hub_always_push steer pushes during training; here is one, at the end.")
+    if not getattr(values, "push_to_hub", True) and getattr(values, "hub_model_id", None):
+        problems.append("--hub_model_id without --push_to_hub does nothing; give both, or neither.")
     if problems:
         raise InputError(" ".join(problems))
 

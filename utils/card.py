@@ -1,23 +1,23 @@
-"""The model card of a run, made from the run's own files and nothing else."""
+"""The model card of a run, rendered from the run's own files and nothing else."""
 
 import csv
+import dataclasses
+import json
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
+from transformers import TrainingArguments
 
+from utils.arguments import DataArguments, ModelArguments, ThresholdArguments
 from utils.data import HUB_DATASET
+from utils.example import EXAMPLE
 from utils.results import RESULTS_FILE, STRATEGIES_FILE, THRESHOLDS_FILE, markdown_table, read_json, write_text
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
-RECIPE_KEYS = (
-    "dataset_name", "dataset_config_name", "max_train_samples", "max_eval_samples", "model_name_or_path",
-    "max_seq_length", "learning_rate", "head_learning_rate", "init_head_bias", "num_train_epochs", "max_features",
-    "per_device_train_batch_size", "gradient_accumulation_steps", "weight_decay", "warmup_steps", "lr_scheduler_type",
-    "train_sampling_strategy", "bf16", "fp16", "threshold_strategy", "threshold_metric",
-)  # fmt: skip
 PLOTS = {
     "per_label_f1": "F1 by label",
     "threshold_curves": "F1 by threshold",
@@ -25,116 +25,214 @@ PLOTS = {
     "cooccurrence": "Labels that occur together, gold and predicted",
     "training_curves": "Training curves",
 }
-NAMES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
+SCORES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
+WIDGET = {
+    "Joy and pride": EXAMPLE,
+    "Gratitude and confusion": "Thanks for explaining, but I still don't see why it crashes on my machine.",
+    "Surprise": "Wait, you two have known each other since school? I had no idea!",
+}
+# Licences of the encoders that the recipes name, as their cards state them; that of another model is not guessed.
+LICENCES = {
+    "bert-base-uncased": "apache-2.0",
+    "roberta-base": "mit",
+    "answerdotai/ModernBERT-base": "apache-2.0",
+    "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
+    "sentence-transformers/all-mpnet-base-v2": "apache-2.0",
+}
+# Arguments that belong to a machine or to one start of the script, and those that follow from others.
+_NOT_RECIPE = (
+    "output_dir", "use_cpu", "bf16", "fp16", "report_to", "run_name", "resume_from_checkpoint", "save_total_limit",
+    "disable_tqdm", "trackio_space_id", "n_jobs", "train_batch_size", "eval_batch_size", "activation_checkpointing",
+    "gradient_checkpointing", "accelerator_config", "dataloader_pin_memory", "debug", "do_eval", "greater_is_better",
+)  # fmt: skip
 
 
-def write_card(run_dir: Path, repo_id: str | None = None) -> None:
-    """Render model_card.md into `run_dir`/README.md from run.json, all_results.json and the tables beside them.
+def card_metadata(dataset: str, hub_dataset: str | None, base_model: str | None, is_encoder: bool) -> ModelCardData:
+    """What a card's YAML block says of a run, apart from its scores.
 
-    `repo_id` is where the card's examples find the model; a path of that kind stands there until it is published.
+    Args:
+        dataset: `--dataset_name`.
+        hub_dataset: its id on the Hub, None if it has none.
+        base_model: the encoder's id on the Hub, None for a baseline or a local folder.
     """
-    run, results = read_json(run_dir / "run.json"), read_json(run_dir / RESULTS_FILE)
-    thresholds = read_json(run_dir / THRESHOLDS_FILE)
-    arguments, base_model = run["arguments"], run.get("base_model")
-    is_encoder = (run_dir / "config.json").is_file()
-    dataset = run["dataset"]["name"]
-    split = "test" if "test_f1_micro" in results else "eval"
-    rows = {name: f"{count:,}" for name, count in run["dataset"]["rows"].items()}
-    if is_encoder:
-        sentence = f"{base_model} fine-tuned" if base_model else "An encoder fine-tuned"
-    else:
-        sentence = "TF-IDF features and one logistic regression per label, trained"
-    model_name = (base_model or run_dir.name).split("/")[-1] if is_encoder else "TF-IDF baseline"
-    on = {"demo": "a hand-written demonstration corpus", HUB_DATASET: "GoEmotions"}.get(dataset, "a local dataset")
-    decision = f"strategy {thresholds['strategy']}, fitted for {NAMES[thresholds['metric']]} on validation"
-    context = {
-        "metadata": _metadata(results, split, thresholds, dataset, base_model, is_encoder).to_yaml(),
-        "title": f"Emotions in comments: {model_name}",
-        "is_demo": dataset == "demo",
-        "is_goemotions": dataset == HUB_DATASET,
-        "is_encoder": is_encoder,
-        "is_folded": thresholds.get("folded", False),
-        "plots": {name: title for name, title in PLOTS.items() if (run_dir / "plots" / f"{name}.png").is_file()},
-        "place": repo_id or f"path/to/{run_dir.name}",
-        "model_sentence": f"{sentence} on {rows['train']} comments of {on}.",
-        "decision_sentence": decision,
-        "labels": list(thresholds["thresholds"]),
-        "split": "test" if split == "test" else "validation",
-        "rows": rows,
-        "results_table": _strategies_table(run_dir, split),
-        "per_label_table": _per_label_table(run_dir),
-        "arguments": yaml.safe_dump(_public(arguments), sort_keys=False).strip(),
-        "seed": run["seed"],
-        "environment": ", ".join(
-            f"{package} {run['packages'][package]}" for package in ("transformers", "torch", "scikit-learn", "datasets")
-        ),
-    }
-    template = Environment(undefined=StrictUndefined, trim_blocks=True, autoescape=False).from_string(
-        TEMPLATE.read_text()
+    data_is_free = dataset == "demo" or hub_dataset == HUB_DATASET
+    licence = LICENCES.get(base_model or "") if is_encoder else "apache-2.0"
+    return ModelCardData(
+        language="en",
+        license=licence if data_is_free else None,
+        library_name="transformers" if is_encoder else "sklearn",
+        pipeline_tag="text-classification",
+        tags=["emotion", "multi-label-classification", *(["go_emotions"] if hub_dataset == HUB_DATASET else [])],
+        datasets=[hub_dataset] if hub_dataset else None,
+        base_model=base_model,
+        metrics=["f1"],
+        widget=[{"example_title": title, "text": text} for title, text in WIDGET.items()],
+        inference={"parameters": {"top_k": 5}} if is_encoder else None,
     )
-    write_text(run_dir / "README.md", template.render(context) + "\n")
 
 
-def _public(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that make up the recipe; a local folder is not named beyond its last part."""
-    chosen = {key: arguments[key] for key in RECIPE_KEYS if arguments.get(key) is not None}
-    for key in ("dataset_name", "model_name_or_path"):
-        if key in chosen and Path(chosen[key]).is_dir():
-            chosen[key] = Path(chosen[key]).name
-    return chosen
-
-
-def _metadata(results, split, thresholds, dataset, base_model, is_encoder) -> ModelCardData:
-    evaluation = [
+def run_metadata(run_dir: Path) -> ModelCardData:
+    """`card_metadata` of a finished run, with its scores as a model-index."""
+    run, results = read_json(run_dir / "run.json"), read_json(run_dir / RESULTS_FILE)
+    strategy, dataset = read_json(run_dir / THRESHOLDS_FILE)["strategy"], run["dataset"]
+    hub_dataset, split = dataset["hub_id"], _reported_split(results)
+    names = {"demo": "demonstration corpus", HUB_DATASET: "GoEmotions"}
+    metadata = card_metadata(dataset["name"], hub_dataset, run.get("base_model"), _is_encoder(run_dir))
+    metadata.model_name = run_dir.resolve().name
+    metadata.eval_results = [
         EvalResult(
             task_type="text-classification",
             task_name="Multi-label emotion classification",
-            dataset_type=dataset if dataset == HUB_DATASET else "text",
-            dataset_name="GoEmotions"
-            if dataset == HUB_DATASET
-            else "demonstration corpus"
-            if dataset == "demo"
-            else "custom",
+            dataset_type=hub_dataset or "custom",
+            dataset_name=names.get(hub_dataset or dataset["name"], hub_dataset or "custom"),
+            dataset_config=run["arguments"].get("dataset_config_name") if hub_dataset else None,
             dataset_split="test" if split == "test" else "validation",
             metric_type="mean_average_precision" if key == "average_precision_macro" else "f1",
             metric_name=name,
             metric_value=round(results[f"{split}_{key}"], 4),
-            metric_args=None if key == "average_precision_macro" else {"threshold_strategy": thresholds["strategy"]},
+            metric_args={"average": key.split("_")[-1]}
+            | ({"threshold_strategy": strategy} if key.startswith("f1") else {}),
         )
-        for key, name in NAMES.items()
+        for key, name in SCORES.items()
         if f"{split}_{key}" in results
     ]
-    return ModelCardData(
-        language="en",
-        library_name="transformers" if is_encoder else "sklearn",
-        pipeline_tag="text-classification",
-        tags=["emotion", "multi-label-classification", *(["go_emotions"] if dataset == HUB_DATASET else [])],
-        datasets=[dataset] if dataset == HUB_DATASET else None,
-        base_model=base_model,
-        metrics=["f1"],
-        model_name="emotions",
-        eval_results=evaluation,
-    )
+    return metadata
+
+
+def write_card(run_dir: Path, repo_id: str | None = None) -> None:
+    """Render model_card.md into `run_dir`/README.md, from run.json, all_results.json and the tables beside them.
+
+    A baseline that lies beside `run_dir` and was trained and judged on the same rows is shown for comparison.
+
+    Args:
+        repo_id: where the card's examples find the model; until it is published, the name of its folder.
+    """
+    run, results = read_json(run_dir / "run.json"), read_json(run_dir / RESULTS_FILE)
+    thresholds = read_json(run_dir / THRESHOLDS_FILE)
+    dataset, split = run["dataset"], _reported_split(results)
+    base_model, is_encoder = run.get("base_model"), _is_encoder(run_dir)
+    places = {"demo": "a hand-written demonstration corpus", HUB_DATASET: "GoEmotions"}
+    onnx = run_dir / "onnx" / "export.json"
+    context = {
+        "metadata": run_metadata(run_dir).to_yaml(),
+        "title": f"Emotions in comments: {_short_name(run_dir, base_model) if is_encoder else 'TF-IDF baseline'}",
+        "dataset": places.get(dataset["hub_id"] or dataset["name"], dataset["hub_id"] or "a dataset of its own"),
+        "is_demo": dataset["name"] == "demo",
+        "is_goemotions": dataset["hub_id"] == HUB_DATASET,
+        "is_encoder": is_encoder,
+        "is_folded": thresholds["folded"],
+        "base_model": base_model,
+        "place": repo_id or run_dir.resolve().name,
+        "example": EXAMPLE,
+        "example_output": pformat(run["example"], sort_dicts=False, width=100)
+        if is_encoder
+        else json.dumps(run["example"]),
+        "decision": f"strategy {thresholds['strategy']}, fitted for {SCORES[thresholds['metric']]} on validation",
+        "labels": list(thresholds["thresholds"]),
+        "split": "test" if split == "test" else "validation",
+        "rows": {name: f"{count:,}" for name, count in dataset["rows"].items()},
+        "scores_table": _scores_table(run_dir, results, split),
+        "strategies_table": _strategies_table(run_dir, split),
+        "per_label_table": _per_label_table(run_dir),
+        "plots": {name: title for name, title in PLOTS.items() if (run_dir / "plots" / f"{name}.png").is_file()},
+        "onnx": read_json(onnx) if onnx.is_file() else None,
+        "script": "run_finetune.py" if is_encoder else "run_baseline.py",
+        "recipe": yaml.safe_dump(_recipe(run), sort_keys=False, width=200).strip(),
+        "minutes": f"{results['train_runtime'] / 60:.1f}" if is_encoder else None,
+        "layout": run["hardware"].get("layout", "").rstrip("."),
+        "seed": run["seed"],
+        "packages": ", ".join(f"{name} {run['packages'][name]}" for name in ("transformers", "torch", "scikit-learn")),
+    }
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
+    write_text(run_dir / "README.md", text.rstrip() + "\n")
+
+
+def _is_encoder(run_dir: Path) -> bool:
+    return (run_dir / "config.json").is_file()
+
+
+def _reported_split(results: dict[str, float]) -> str:
+    return "test" if "test_f1_micro" in results else "eval"
+
+
+def _short_name(run_dir: Path, base_model: str | None) -> str:
+    return (base_model or run_dir.resolve().name).split("/")[-1]
+
+
+def _recipe(run: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that differ from their defaults, as the flat YAML that `--config` takes; local folders by name."""
+    defaults = {
+        item.name: getattr(item.default, "value", item.default)
+        for kind in (DataArguments, ModelArguments, ThresholdArguments, TrainingArguments)
+        for item in dataclasses.fields(kind)
+    }
+    arguments = run["arguments"]
+    recipe = {"dataset_name": run["dataset"]["hub_id"] or Path(arguments["dataset_name"]).name}
+    for key, value in arguments.items():
+        skipped = key in recipe or key in _NOT_RECIPE or key.startswith(("hub_", "push_"))
+        if not (skipped or value is None or str(value) == str(defaults.get(key))):
+            recipe[key] = Path(value).name if isinstance(value, str) and Path(value).is_dir() else value
+    return recipe
+
+
+def _scores_table(run_dir: Path, results: dict[str, float], split: str) -> str:
+    """The published scores with their intervals; beside them those of a baseline on the same rows, if there is one."""
+    baseline = _baseline_beside(run_dir)
+    header = ["score", "this model", "95 % interval", *(["TF-IDF baseline", "95 % interval"] if baseline else [])]
+    lines = []
+    for key, name in SCORES.items():
+        line = [name]
+        for side in filter(None, (results, baseline)):
+            if f"{split}_{key}" in side:
+                low, high = side.get(f"{split}_{key}_ci_low"), side.get(f"{split}_{key}_ci_high")
+                line += [f"{side[f'{split}_{key}']:.4f}", f"{low:.4f} to {high:.4f}" if low is not None else ""]
+        lines += [line] if len(line) == len(header) else []
+    return markdown_table(header, lines)
+
+
+def _baseline_beside(run_dir: Path) -> dict[str, float] | None:
+    """Results of a baseline in a neighbouring folder that was trained and judged on exactly the same rows."""
+    own = read_json(run_dir / "run.json")
+    for path in sorted(run_dir.resolve().parent.glob("*/baseline.skops")):
+        if path.parent == run_dir.resolve() or not (path.parent / "run.json").is_file():
+            continue
+        other = read_json(path.parent / "run.json")
+        same_subset = own["seed"] == other["seed"] or not any(
+            own["arguments"].get(key) for key in ("max_train_samples", "max_eval_samples")
+        )
+        if own["dataset"] | {"name": ""} == other["dataset"] | {"name": ""} and same_subset:
+            return read_json(path.parent / RESULTS_FILE)
+    return None
 
 
 def _strategies_table(run_dir: Path, split: str) -> str:
-    with (run_dir / STRATEGIES_FILE).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _read_table(run_dir / STRATEGIES_FILE)
     columns = [f"{part}_{metric}" for part in dict.fromkeys(("eval", split)) for metric in ("f1_micro", "f1_macro")]
     names = {"eval": "validation", "test": "test"}
-    header = ["thresholds", "fitted for", *(f"{NAMES[c.split('_', 1)[1]]}, {names[c.split('_')[0]]}" for c in columns)]
-    shown = [row for row in rows if row["strategy"] != "fixed" or row["metric"] == "f1_micro"]
-    lines = [
-        ["0.5" if row["strategy"] == "fixed" else row["strategy"].replace("_", " "),
-         "–" if row["strategy"] == "fixed" else NAMES[row["metric"]], *(f"{float(row[c]):.4f}" for c in columns)]
-        for row in shown
-    ]  # fmt: skip
+    header = [
+        "thresholds",
+        "fitted for",
+        *(f"{SCORES[column.split('_', 1)[1]]}, {names[column.split('_')[0]]}" for column in columns),
+    ]
+    lines = []
+    for row in rows:
+        fixed = row["strategy"] == "fixed"
+        if not fixed or row["metric"] == "f1_micro":  # 0.5 is fitted for nothing: one row is enough
+            kind = ["0.5", "–"] if fixed else [row["strategy"].replace("_", " "), SCORES[row["metric"]]]
+            lines.append([*kind, *(f"{float(row[column]):.4f}" for column in columns)])
     return markdown_table(header, lines)
 
 
 def _per_label_table(run_dir: Path) -> str:
-    with (run_dir / "per_label.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = ("precision", "recall", "f1", "threshold")
-    lines = [[row["label"], row["support"], *(f"{float(row[column]):.3f}" for column in columns)] for row in rows]
-    return markdown_table(["label", "support", "precision", "recall", "F1", "threshold"], lines)
+    columns = ("precision", "recall", "f1", "threshold", "average_precision")
+    lines = [
+        [row["label"], row["support"], *(f"{float(row[column]):.3f}" if row[column] else "–" for column in columns)]
+        for row in _read_table(run_dir / "per_label.csv")
+    ]
+    return markdown_table(["label", "support", "precision", "recall", "F1", "threshold", "average precision"], lines)
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

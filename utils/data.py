@@ -21,6 +21,8 @@ from utils.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.rows import READERS, Row, read_rows
 
 HUB_DATASET = "google-research-datasets/go_emotions"
+# `fingerprint` of its configuration `simplified`
+GO_EMOTIONS_SHA256 = "806e1ac9805cf815758437d145efa5a804637c1afbba53769f893af5723b02df"
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "data" / "demo"
 SPLIT_FILES = {"train": ("train",), "validation": ("validation", "dev"), "test": ("test",)}
 FORMATS = [suffix for suffix in READERS if suffix != ".txt"]
@@ -142,6 +144,20 @@ def fingerprint(splits: DatasetDict) -> str:
     for split in sorted(splits):
         digest.update(json.dumps([split, list(splits[split]["text"]), list(splits[split]["labels"])]).encode())
     return digest.hexdigest()
+
+
+def hub_id(name: str) -> str | None:
+    """The dataset's id on the Hub; None for a local folder and the demo corpus."""
+    return None if name == "demo" or Path(name).expanduser().is_dir() else name
+
+
+def describe(name: str, splits: DatasetDict) -> dict[str, Any]:
+    """What run.json says of a dataset: its name as given, its id on the Hub (or None) and its fingerprint.
+
+    A local copy of GoEmotions is known by its fingerprint, wherever it lies.
+    """
+    digest = fingerprint(splits)
+    return {"name": name, "hub_id": HUB_DATASET if digest == GO_EMOTIONS_SHA256 else hub_id(name), "sha256": digest}
 
 
 def _read_hub(name: str, config_name: str | None) -> tuple[Sequence[str] | None, dict[str, list[Row]], list[str]]:

@@ -90,8 +90,10 @@ def load_model(path: str, names: Sequence[str]) -> tuple[PreTrainedModel, bool]:
         _initialise(output_layer(model), config)
         if hasattr(model.config, CONFIG_KEY):
             delattr(model.config, CONFIG_KEY)
-    elif unfold_thresholds(model) is not None:
-        say(f"The thresholds folded into the classifier of {path} were taken out again; training goes on without them.")
+    elif had is not None:
+        folded = unfold_thresholds(model) is not None
+        without = "; the thresholds folded into it are taken out again" if folded else ""
+        say(f"The classifier of {path} knows these labels already; it is kept{without}.")
     return model, is_new
 
 
