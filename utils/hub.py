@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import HfApi, ModelCard
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 
@@ -160,15 +166,16 @@ def push(run_dir: Path, publication: Publication) -> str:
     return commit.commit_url
 
 
-def _reason(error: Exception) -> str:
-    """What the Hub or its client said, in a few words."""
+def _reason(error: BaseException) -> str:
+    """What the Hub or its client said, in a few words; the client wraps what went wrong while it was uploading."""
     if isinstance(error, LocalTokenNotFoundError):
         return "there is no token on this machine"
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         said = f"HTTP {status}: " + _SAYINGS.get(status, "the Hub is in trouble" if status >= 500 else "refused")
         return said + (f"; it says: {_short(error.server_message)}" if error.server_message else "")
-    return _short(str(error)) or type(error).__name__
+    said = _short(str(error)) or type(error).__name__
+    return f"{said}: {_reason(error.__cause__)}" if error.__cause__ and not isinstance(error, HTTPError) else said
 
 
 def _short(text: str) -> str:
