@@ -163,15 +163,16 @@ def _short_name(run_dir: Path, base_model: str | None) -> str:
 def _recipe(run: dict[str, Any]) -> dict[str, Any]:
     """The arguments that differ from their defaults, as the flat YAML that `--config` takes; local folders by name."""
     defaults = {
-        item.name: getattr(item.default, "value", item.default)
+        item.name: item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
         for kind in (DataArguments, ModelArguments, ThresholdArguments, TrainingArguments)
         for item in dataclasses.fields(kind)
     }
     arguments = run["arguments"]
     recipe = {"dataset_name": run["dataset"]["hub_id"] or Path(arguments["dataset_name"]).name}
     for key, value in arguments.items():
+        default = getattr(defaults.get(key), "value", defaults.get(key))  # of an enumeration, its value
         skipped = key in recipe or key in _NOT_RECIPE or key.startswith(("hub_", "push_"))
-        if not (skipped or value is None or str(value) == str(defaults.get(key))):
+        if not (skipped or value is None or str(value) == str(default)):
             recipe[key] = Path(value).name if isinstance(value, str) and Path(value).is_dir() else value
     return recipe
 
