@@ -30,6 +30,7 @@ from utils.classifiers import load_classifier
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.encoding import encode, shortest_first
+from utils.export import export_if_possible
 from utils.head import init_head_bias
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
@@ -133,6 +134,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)
     if model_args.fold_thresholds:
         fold_saved_model(run_dir)
+    if model_args.export_onnx:
+        export_if_possible(run_dir)
     plot_run(run_dir)
     write_card(run_dir)
     say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")

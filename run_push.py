@@ -13,6 +13,7 @@ from transformers.hf_argparser import string_to_bool
 
 from utils.card import write_card
 from utils.console import InputError, one_sentence_errors, say
+from utils.export import ONNX_FOLDER, export_if_possible
 from utils.hub import check_access, push
 from utils.results import RESULTS_FILE, THRESHOLDS_FILE, read_json
 from utils.saved_model import fold_saved_model, unfold_saved_model
@@ -39,7 +40,10 @@ def main(argv: list[str] | None = None) -> str:
     if args.fold_thresholds is not None and args.fold_thresholds != folded:
         if not (args.run / "config.json").is_file():
             raise InputError(f"{args.run} holds a baseline; only an encoder's thresholds can be folded.")
+        has_onnx = (args.run / ONNX_FOLDER).is_dir()
         (fold_saved_model if args.fold_thresholds else unfold_saved_model)(args.run)
+        if has_onnx:
+            export_if_possible(args.run)
     write_card(args.run, repo_id)
 
     # 3. One commit.

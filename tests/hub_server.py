@@ -109,6 +109,8 @@ class Handler(BaseHTTPRequestHandler):
                 repo["files"][value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
                 repo["files"][value["path"]] = self.server.blobs[value["oid"]]
+            elif item["key"] == "deletedFile":
+                del repo["files"][value["path"]]
             if item["key"] != "header":
                 changed.append(value["path"])
         repo["sha"] = hashlib.sha1(body).hexdigest()

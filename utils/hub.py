@@ -56,6 +56,7 @@ def push(run_dir: Path, repo_id: str, private: bool, revision: str | None) -> st
             repo_id=repo_id,
             folder_path=run_dir,
             allow_patterns=list(PUBLISHED),
+            delete_patterns=["onnx/*"],  # an earlier push's, where this run has none: made from other weights
             revision=revision,
             commit_message="Upload model, thresholds and card",
         )
