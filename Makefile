@@ -28,7 +28,7 @@ bench: $(READY)  ## threshold strategies and their speed, on GoEmotions (GOEMOTI
 	@.venv/bin/python benchmarks/threshold_speed.py outputs/bench_baseline
 	@.venv/bin/python benchmarks/threshold_strategies.py outputs/bench_baseline
 
-$(READY): requirements.txt requirements-dev.txt
+$(READY): requirements.txt requirements-onnx.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed (make PYTHON=python3.12 …)")'
 	@echo "setting up .venv (once; some hundred MB, or several GB where pip takes the CUDA build of torch)"
 	@$(PYTHON) -m venv .venv

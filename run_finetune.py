@@ -27,6 +27,7 @@ from utils.data import describe, hub_id, label_names, load_splits, stratified_su
 from utils.encoding import encode, shortest_first
 from utils.evaluation import calibrate_run, predict_splits
 from utils.example import record_example
+from utils.export import export_if_possible
 from utils.head import init_head_bias
 from utils.hub import check_access, push, take_publication
 from utils.labels import multi_hot
@@ -117,6 +118,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)
     if model_args.fold_thresholds:
         fold_saved_model(run_dir)
+    if model_args.export_onnx:
+        export_if_possible(run_dir)
     record_example(run_dir)
     plot_run(run_dir)
     write_card(run_dir, publication and publication.repo_id)

@@ -2,6 +2,7 @@
 
     python run_inference.py --model outputs/quickstart "I'm so happy that I finally passed the deep learning exam!"
     python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file emotions.csv
+    python run_inference.py --model outputs/quickstart --backend onnx --input_file comments.csv
     cat comments.txt | python run_inference.py --model outputs/baseline > emotions.jsonl
 
 Exit status: 0, or 3 when some rows could not be classified (their number is the last line).
@@ -40,6 +41,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--threshold", type=float, help="one threshold for all labels (default: the model's own)")
     add("--top_k", type=int, help="the K best labels of each text, whether or not they reach their threshold")
     add("--at_least_one", action="store_true", help="where no label reaches its threshold, name the nearest")
+    add("--backend", choices=("torch", "onnx"), default="torch", help="what computes (onnx: onnxruntime, on the CPU)")
+    add("--precision", choices=("auto", "fp32", "int8"), default="auto", help="auto: int8 with onnx, fp32 with torch")
     add("--use_cpu", action="store_true", help="do not use a GPU")
     args = parser.parse_args(argv)
     problems = []
@@ -85,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
     # 2. The model and its thresholds.
     device = "cuda" if torch.cuda.is_available() and not args.use_cpu else "cpu"
-    classifier, thresholds = load_classifier(args.model, device)
+    classifier, thresholds = load_classifier(args.model, device, args.backend, args.precision)
     if args.threshold is not None:
         thresholds[:] = args.threshold
     elif args.top_k is not None:

@@ -16,6 +16,7 @@ from utils.arguments import plain_parser
 from utils.card import run_metadata, write_card
 from utils.console import InputError, one_sentence_errors, say
 from utils.example import record_example
+from utils.export import ONNX_FOLDER, export_if_possible
 from utils.hub import Publication, check_access, push
 from utils.results import RESULTS_FILE, THRESHOLDS_FILE, read_json
 from utils.saved_model import fold_saved_model, unfold_saved_model
@@ -47,8 +48,11 @@ def main(argv: list[str] | None = None) -> str:
     # 2. Thresholds inside the model or beside it, and a card that says which.
     folded = read_json(args.run / THRESHOLDS_FILE)["folded"]
     if args.fold_thresholds is not None and args.fold_thresholds != folded:
+        has_onnx = (args.run / ONNX_FOLDER).is_dir()
         (fold_saved_model if args.fold_thresholds else unfold_saved_model)(args.run)
         record_example(args.run)
+        if has_onnx:
+            export_if_possible(args.run)
     write_card(args.run, publication.repo_id)
 
     # 3. One commit.

@@ -80,6 +80,7 @@ class ModelArguments:
     fold_thresholds: bool = field(
         default=True, metadata={"help": "move the thresholds into the model, so that 0.5 is right in every client"}
     )
+    export_onnx: bool = field(default=True, metadata={"help": "also write the model as ONNX, in fp32 and int8"})
 
 
 @dataclass

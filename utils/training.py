@@ -19,6 +19,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import TrainOutput
 
 from utils.console import InputError, say
+from utils.export import remove_onnx
 from utils.head import head_parameters
 
 COMPLETE_FILE = "complete.json"  # written last; lists the checkpoint's files with their sizes
@@ -248,6 +249,8 @@ def is_whole(checkpoint: Path) -> bool:
 
 def save_model(trainer: EmotionTrainer, run_dir: Path) -> None:
     """Write model and tokenizer as a Hub repository has them, and the Trainer's log history beside them."""
+    if trainer.args.should_save:
+        remove_onnx(run_dir)  # of the run that is being resumed
     trainer.save_model(str(run_dir))
     if trainer.args.should_save:
         (run_dir / "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json says the same in the open
