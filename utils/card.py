@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import json
+import re
+import textwrap
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -145,7 +147,17 @@ def write_card(run_dir: Path, repo_id: str | None = None) -> None:
     }
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
-    write_text(run_dir / "README.md", text.rstrip() + "\n")
+    write_text(run_dir / "README.md", _refill(text))
+
+
+def _refill(text: str) -> str:
+    """Wrap the paragraphs again, now that the figures stand in them; code, tables, lists and headings stay."""
+    parts = re.split(r"(^---$.*?^---$|^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
+    for index in range(0, len(parts), 2):
+        blocks = parts[index].split("\n\n")
+        blocks = [textwrap.fill(b, 118, break_long_words=False) if re.match(r"\s*[\w*`\[]", b) else b for b in blocks]
+        parts[index] = "\n\n".join(block.strip("\n") for block in blocks if block.strip())
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _is_encoder(run_dir: Path) -> bool:
