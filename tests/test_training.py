@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 from types import SimpleNamespace
@@ -12,7 +13,9 @@ from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArgum
 
 import run_finetune
 from utils.console import InputError
+from utils.data import load_splits
 from utils.encoding import encode
+from utils.evaluation import predict_splits
 from utils.head import head_parameters
 from utils.losses import multilabel_loss
 from utils.modeling import load_model, load_tokenizer
@@ -110,6 +113,21 @@ def test_the_first_line_says_how_many_processes_there_really_are(two_processes):
     first = next(line for line in two_processes[1].splitlines() if "process" in line)
     assert first.startswith("2 processes on cpu")
     assert "16 comments = 8 a batch × 1 accumulated × 2 processes" in first
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_each_row_is_predicted_once_and_in_order_by_any_number_of_processes(
+    processes, finished_run, small_data, tmp_path
+):
+    done = run_python(
+        "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "tests/predicting_process.py", finished_run,
+        small_data, tmp_path / "together.npz", env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = predict_splits(finished_run, load_splits(str(small_data)), "cpu")
+    together = np.load(tmp_path / "together.npz")
+    np.testing.assert_allclose(together["eval"], alone["eval"].probabilities, atol=1e-5)
+    np.testing.assert_allclose(together["test"], alone["test"].probabilities[:2], atol=1e-5)
 
 
 # --- batches --------------------------------------------------------------------------------------------------------
