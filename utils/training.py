@@ -175,6 +175,15 @@ class Progress(ProgressCallback):
                 f"{best:24.4f} ({cut:.2f})"
             )
 
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.training_bar is not None:
+            evaluating = sum(entry.get("eval_runtime", 0.0) for entry in state.log_history)
+            seconds = max((entry.get("seconds", 0.0) for entry in state.log_history), default=0.0)
+            self.training_bar.write(
+                f"{seconds / 60:.1f} minutes, {evaluating / max(seconds, 1e-9):.1%} of it evaluation"
+            )
+        super().on_train_end(args, state, control, **kwargs)
+
 
 def mean_training_loss(log_history: list[dict], since: float = -1.0) -> float:
     """Mean loss per optimiser step over the whole run, or over the steps after epoch `since`; nan without steps.
