@@ -30,6 +30,7 @@ from utils.classifiers import load_classifier
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.encoding import encode, shortest_first
+from utils.hardware import share_cores
 from utils.head import init_head_bias
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
@@ -44,7 +45,6 @@ from utils.training import (
     leave_together,
     make_trainer,
     save_model,
-    share_cores,
     training_summary,
 )
 
@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run_dir)
     arguments = {key: value for kind in (data_args, model_args, threshold_args) for key, value in vars(kind).items()}
     arguments |= args.to_sanitized_dict()
-    share_cores(args)
+    if args.device.type == "cpu":
+        share_cores()
     say(layout(args))
 
     # 2. Comments and their emotions.

@@ -2,26 +2,33 @@
 
     python run_inference.py --model outputs/quickstart "I'm so happy that I finally passed the deep learning exam!"
     python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file emotions.csv
+    python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file emotions.csv --resume
+    accelerate launch --config_file recipes/accelerate/two_cpu_processes.yaml run_inference.py --use_cpu \
+        --model outputs/quickstart --input_file comments.jsonl.gz --output_file emotions.parquet
     cat comments.txt | python run_inference.py --model outputs/baseline > emotions.jsonl
 
 Exit status: 0, or 3 when some rows could not be classified (their number is the last line).
 """
 
 import argparse
-import contextlib
 import itertools
 import json
-import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
-from utils.classifiers import load_classifier
-from utils.console import InputError, one_sentence_errors
-from utils.inference import classify_rows
-from utils.rows import READERS, Row, RowWriter, count_rows, read_rows
+from utils.classifiers import load_classifier, model_files, model_folder
+from utils.console import InputError, is_main_process, one_sentence_errors, table
+from utils.hardware import bf16_pays, share_cores
+from utils.inference import WINDOW, RowClassifier, windows
+from utils.jobs import classify_file
+from utils.output import SUFFIXES, OutputFile, output_problem, table_schema
+from utils.parts import PartFolder, digest
+from utils.processes import layout, leave, wait_for_all
+from utils.progress import Progress
+from utils.rows import READERS, Row, count_rows, kind_of, read_rows
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,12 +41,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts to classify (none: --input_file, or standard input)")
     add("--model", required=True, help="a folder that a run has written, or a model id on the Hub")
-    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}")
-    add("--output_file", type=Path, help=f"results, one row for each input row: {', '.join(RowWriter.SUFFIXES)}")
+    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}; text also with .gz or .zst")
+    add(
+        "--output_file",
+        type=Path,
+        help=f"results, one row for each input row: {', '.join(SUFFIXES)}; text also with .gz or .zst",
+    )
     add("--text_column", default="text", help="the column that holds the text (default: text)")
     add("--threshold", type=float, help="one threshold for all labels (default: the model's own)")
     add("--top_k", type=int, help="the K best labels of each text, whether or not they reach their threshold")
     add("--at_least_one", action="store_true", help="where no label reaches its threshold, name the nearest")
+    add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where it is faster")
+    add("--resume", action="store_true", help="go on where a killed run with the same arguments stopped")
     add("--use_cpu", action="store_true", help="do not use a GPU")
     args = parser.parse_args(argv)
     problems = []
@@ -47,10 +60,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         problems.append("Texts and --input_file were both given; give one of them.")
     if args.input_file and args.output_file and args.input_file.resolve() == args.output_file.resolve():
         problems.append(f"--output_file {args.output_file} is the input file; give another name.")
+    elif args.output_file and (problem := output_problem(args.output_file)):
+        problems.append(problem)
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         problems.append(f"--threshold is {args.threshold}; accepted: 0 to 1.")
     if args.top_k is not None and args.top_k < 1:
         problems.append(f"--top_k is {args.top_k}; accepted: 1 or more.")
+    if (args.resume or layout()[1] > 1) and not (args.input_file and args.output_file):
+        problems.append("--resume and several processes need --input_file and --output_file.")
     if not args.texts and not args.input_file and sys.stdin.isatty():
         problems.append("No text: give texts, --input_file, or pipe lines into standard input.")
     if problems:
@@ -58,22 +75,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    # 1. Arguments and input, checked before the model is loaded.
-    args = parse(argv)
-    writer = RowWriter(args.output_file) if args.output_file else None
+def read_input(args: argparse.Namespace) -> Iterator[Row]:
+    """The rows of the texts, of the file, or of standard input, once the first is known to have the text's column."""
     if args.texts:
-        rows, total = (
-            (Row(f"text {i}", {args.text_column: text}) for i, text in enumerate(args.texts, 1)),
-            len(args.texts),
-        )
+        rows = (Row(f"text {i}", {args.text_column: text}) for i, text in enumerate(args.texts, 1))
     elif args.input_file:
-        rows, total = (
-            read_rows(args.input_file, text_column=args.text_column),
-            count_rows(args.input_file) if args.input_file.is_file() else 0,
-        )
+        rows = read_rows(args.input_file, text_column=args.text_column)
     else:
-        rows, total = read_rows(Path("standard input.txt"), sys.stdin.buffer, args.text_column), None
+        rows = read_rows(Path("standard input.txt"), sys.stdin.buffer, args.text_column)
     first = next(rows, None)
     if first is None:
         raise InputError(f"{args.input_file or 'Standard input'} is empty: there is nothing to classify.")
@@ -82,53 +91,63 @@ def main(argv: list[str] | None = None) -> int:
             f"{args.input_file} has no column {args.text_column!r} (it has {', '.join(first.cells) or 'none'}); "
             "name the text's column with --text_column."
         )
+    return itertools.chain([first], rows)
+
+
+def open_parts(args: argparse.Namespace, model: Path, precision: str) -> PartFolder:
+    """Where the output's parts go; the first process has checked those of an earlier run."""
+    is_table = kind_of(args.output_file)[0] != ".jsonl"
+    schema = table_schema(args.input_file, args.text_column) if is_table else None
+    parts = PartFolder(OutputFile(args.output_file, schema))
+    if is_main_process():
+        manifest = {key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one")}
+        manifest |= {"precision": precision, "rows a part": WINDOW, "model": digest(model_files(model))}
+        manifest["input"] = digest([args.input_file]) if args.input_file else None
+        if note := parts.begin(manifest, args.resume):
+            print(note, file=sys.stderr)
+    wait_for_all()
+    return parts
+
+
+def main(argv: list[str] | None = None) -> int:
+    # 1. Arguments and input, checked before the model is loaded.
+    args, (_, processes, local_process) = parse(argv), layout()
+    rows = read_input(args)
+    device = f"cuda:{local_process}" if torch.cuda.is_available() and not args.use_cpu else "cpu"
+    if device == "cpu":
+        share_cores()
+    precision = args.precision if args.precision != "auto" else "bf16" if bf16_pays(device == "cpu") else "fp32"
+    model = model_folder(args.model)
+    parts = open_parts(args, model, precision) if args.output_file else None
 
     # 2. The model and its thresholds.
-    device = "cuda" if torch.cuda.is_available() and not args.use_cpu else "cpu"
-    classifier, thresholds = load_classifier(args.model, device)
+    classifier, thresholds = load_classifier(str(model), device, precision)
     if args.threshold is not None:
         thresholds[:] = args.threshold
     elif args.top_k is not None:
         thresholds[:] = 0.0  # as in a pipeline with top_k: the best labels by score alone
+    named = RowClassifier(classifier, thresholds, args.text_column, args.top_k, args.at_least_one)
 
     # 3. Classify in the order of the input: to a file, to a terminal as a table, to a pipe as JSON Lines.
-    bar = tqdm(total=total, unit=" texts", file=sys.stderr, disable=not (writer and sys.stderr.isatty()))
-    results = classify_rows(
-        classifier,
-        thresholds,
-        itertools.chain([first], rows),
-        args.text_column,
-        args.top_k,
-        args.at_least_one,
-        progress=bar.update,
-    )
-    unclassified = 0
-    with writer or contextlib.nullcontext():
-        for row, problem in results:
-            if problem:
-                unclassified += 1
-                print(f"not classified: {problem}", file=sys.stderr)
-            if writer:
-                writer.write(row)
-            elif sys.stdout.isatty():
-                print(table(str(row.get(args.text_column)), row["labels"], row["scores"]))
-            else:
-                print(json.dumps(row, ensure_ascii=False, default=str))
-    bar.close()
+    if parts:
+        total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
+        progress = Progress(total, sum(part.rows for part in parts.finished().values()), is_main_process(), processes)
+        unclassified = classify_file(named, rows, parts, progress, resumable=args.input_file is not None)
+    else:
+        progress = Progress(shown=False)
+        for window in windows(rows):
+            for row, problem in named.classify(named.prepare(window)):
+                if problem:
+                    progress.report(problem)
+                if sys.stdout.isatty():
+                    print(table(str(row.get(args.text_column)), row["labels"], row["scores"]))
+                else:
+                    print(json.dumps(row, ensure_ascii=False, default=str))
+        unclassified = progress.problems
     if unclassified:
         print(f"{unclassified} row(s) could not be classified", file=sys.stderr)
+    leave()
     return 3 if unclassified else 0
-
-
-def table(text: str, names: list[str], scores: list[float]) -> str:
-    """One text with its emotions, for people: name, score, bar."""
-    width = shutil.get_terminal_size().columns
-    line = " ".join(text.split())
-    lines = [line if len(line) <= width else f"{line[: width - 1]}…"]
-    lines += [f"  {name:<16}{score:6.3f}  {'█' * round(score * 30)}" for name, score in zip(names, scores, strict=True)]
-    if not names:
-        lines.append("  (no emotion reaches its threshold)")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
