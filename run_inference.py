@@ -22,13 +22,13 @@ import torch
 from utils.classifiers import load_classifier, model_files, model_folder
 from utils.console import InputError, is_main_process, one_sentence_errors, table
 from utils.hardware import bf16_pays, share_cores
-from utils.inference import WINDOW, RowClassifier, windows
-from utils.jobs import classify_file
-from utils.output import SUFFIXES, OutputFile, output_problem, table_schema
-from utils.parts import PartFolder, digest
-from utils.processes import layout, leave, wait_for_all
+from utils.inference import RowClassifier, windows
+from utils.jobs import classify_file, open_parts
+from utils.output import SUFFIXES, output_problem
+from utils.parts import digest
+from utils.processes import layout, leave
 from utils.progress import Progress
-from utils.rows import READERS, Row, count_rows, kind_of, read_rows
+from utils.rows import READERS, Row, count_rows, read_rows
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,7 +41,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts to classify (none: --input_file, or standard input)")
     add("--model", required=True, help="a folder that a run has written, or a model id on the Hub")
-    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}; text also with .gz or .zst")
+    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}; text also as .gz or .zst")
     add(
         "--output_file",
         type=Path,
@@ -94,31 +94,20 @@ def read_input(args: argparse.Namespace) -> Iterator[Row]:
     return itertools.chain([first], rows)
 
 
-def open_parts(args: argparse.Namespace, model: Path, precision: str) -> PartFolder:
-    """Where the output's parts go; the first process has checked those of an earlier run."""
-    is_table = kind_of(args.output_file)[0] != ".jsonl"
-    schema = table_schema(args.input_file, args.text_column) if is_table else None
-    parts = PartFolder(OutputFile(args.output_file, schema))
-    if is_main_process():
-        manifest = {key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one")}
-        manifest |= {"precision": precision, "rows a part": WINDOW, "model": digest(model_files(model))}
-        manifest["input"] = digest([args.input_file]) if args.input_file else None
-        if note := parts.begin(manifest, args.resume):
-            print(note, file=sys.stderr)
-    wait_for_all()
-    return parts
-
-
 def main(argv: list[str] | None = None) -> int:
     # 1. Arguments and input, checked before the model is loaded.
     args, (_, processes, local_process) = parse(argv), layout()
     rows = read_input(args)
+    total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
     device = f"cuda:{local_process}" if torch.cuda.is_available() and not args.use_cpu else "cpu"
     if device == "cpu":
         share_cores()
     precision = args.precision if args.precision != "auto" else "bf16" if bf16_pays(device == "cpu") else "fp32"
     model = model_folder(args.model)
-    parts = open_parts(args, model, precision) if args.output_file else None
+    if args.output_file:
+        settings = {key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one")}
+        settings |= {"precision": precision, "model": digest(model_files(model))}
+        parts = open_parts(args.output_file, args.input_file, settings, args.resume)
 
     # 2. The model and its thresholds.
     classifier, thresholds = load_classifier(str(model), device, precision)
@@ -129,8 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     named = RowClassifier(classifier, thresholds, args.text_column, args.top_k, args.at_least_one)
 
     # 3. Classify in the order of the input: to a file, to a terminal as a table, to a pipe as JSON Lines.
-    if parts:
-        total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
+    if args.output_file:
         progress = Progress(total, sum(part.rows for part in parts.finished().values()), is_main_process(), processes)
         unclassified = classify_file(named, rows, parts, progress, resumable=args.input_file is not None)
     else:

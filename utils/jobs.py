@@ -3,15 +3,36 @@
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
-from utils.inference import Prepared, RowClassifier, windows
-from utils.parts import PartFolder
+from utils.console import is_main_process
+from utils.inference import WINDOW, Prepared, RowClassifier, windows
+from utils.output import OutputFile, table_schema
+from utils.parts import PartFolder, digest
 from utils.processes import layout, wait_for_all
 from utils.progress import Progress
-from utils.rows import Row
+from utils.rows import Row, kind_of
 
 Item = TypeVar("Item")
+
+
+def open_parts(output_file: Path, input_file: Path | None, settings: dict[str, Any], resume: bool) -> PartFolder:
+    """Where the output's parts go; for `resume`, the first process has checked what an earlier run left there.
+
+    Args:
+        input_file: None for texts that cannot be read again.
+        settings: what else the output's rows depend on, `text_column` among it.
+    """
+    is_table = kind_of(output_file)[0] != ".jsonl"
+    schema = table_schema(input_file, settings["text_column"]) if is_table else None
+    parts = PartFolder(OutputFile(output_file, schema))
+    if is_main_process():
+        source = digest([input_file]) if input_file else None
+        if note := parts.begin({**settings, "rows a part": WINDOW, "input": source}, resume):
+            print(note, file=sys.stderr)
+    wait_for_all()
+    return parts
 
 
 def classify_file(
@@ -49,7 +70,7 @@ def classify_file(
         raise
     progress.close()
     wait_for_all()
-    return parts.join(count) if layout()[0] == 0 else 0
+    return parts.join(count) if is_main_process() else 0
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
