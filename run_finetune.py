@@ -28,6 +28,7 @@ from utils.encoding import encode, shortest_first
 from utils.evaluation import calibrate_run, predict_splits
 from utils.example import record_example
 from utils.export import export_if_possible
+from utils.hardware import share_cores
 from utils.head import init_head_bias
 from utils.hub import check_access, push, take_publication
 from utils.labels import multi_hot
@@ -43,7 +44,6 @@ from utils.training import (
     leave_together,
     make_trainer,
     save_model,
-    share_cores,
     training_summary,
 )
 
@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     if publication and is_main_process():
         metadata = card_metadata(data_args.dataset_name, hub_id(data_args.dataset_name), base_model, is_encoder=True)
         publication = check_access(publication, metadata.to_yaml())
-    share_cores(args)
+    if args.device.type == "cpu":
+        share_cores()
     say(layout(args))
 
     # 2. Comments and their emotions.

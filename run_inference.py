@@ -2,47 +2,60 @@
 
     python run_inference.py --model outputs/quickstart "I'm so happy that I finally passed the deep learning exam!"
     python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file emotions.csv
-    python run_inference.py --model outputs/quickstart --backend onnx --input_file comments.csv
+    python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file emotions.csv --resume
+    python run_inference.py --model outputs/quickstart --backend onnx "so fast"
+    accelerate launch --config_file recipes/accelerate/two_cpu_processes.yaml run_inference.py --use_cpu \
+        --model outputs/quickstart --input_file comments.jsonl.gz --output_file emotions.parquet
     cat comments.txt | python run_inference.py --model outputs/baseline > emotions.jsonl
 
 Exit status: 0, or 3 when some rows could not be classified (their number is the last line).
 """
 
 import argparse
-import contextlib
 import itertools
 import json
-import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
-from utils.classifiers import load_classifier
-from utils.console import InputError, one_sentence_errors
-from utils.inference import classify_rows
-from utils.rows import READERS, Row, RowWriter, count_rows, read_rows
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        raise InputError(f"{message[0].upper()}{message[1:]} (see --help).")
+from utils.arguments import plain_parser
+from utils.classifiers import PRECISIONS, load_classifier, model_files, model_folder, settle_precision
+from utils.console import InputError, is_main_process, one_sentence_errors, table
+from utils.hardware import share_cores
+from utils.inference import RowClassifier, windows
+from utils.jobs import classify_file, open_parts
+from utils.output import SUFFIXES, output_problem
+from utils.parts import digest
+from utils.processes import layout, leave
+from utils.progress import Progress
+from utils.rows import READERS, Row, count_rows, read_rows
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = plain_parser(__doc__)
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts to classify (none: --input_file, or standard input)")
     add("--model", required=True, help="a folder that a run has written, or a model id on the Hub")
-    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}")
-    add("--output_file", type=Path, help=f"results, one row for each input row: {', '.join(RowWriter.SUFFIXES)}")
+    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}; text also as .gz or .zst")
+    add(
+        "--output_file",
+        type=Path,
+        help=f"results, one row for each input row: {', '.join(SUFFIXES)}; text also with .gz or .zst",
+    )
     add("--text_column", default="text", help="the column that holds the text (default: text)")
     add("--threshold", type=float, help="one threshold for all labels (default: the model's own)")
     add("--top_k", type=int, help="the K best labels of each text, whether or not they reach their threshold")
     add("--at_least_one", action="store_true", help="where no label reaches its threshold, name the nearest")
-    add("--backend", choices=("torch", "onnx"), default="torch", help="what computes (onnx: onnxruntime, on the CPU)")
-    add("--precision", choices=("auto", "fp32", "int8"), default="auto", help="auto: int8 with onnx, fp32 with torch")
+    add("--backend", choices=("torch", "onnx"), default="torch", help="what computes (onnx: ONNX Runtime, on the CPU)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="auto: int8 with onnx, else bf16 where it is faster",
+    )
+    add("--resume", action="store_true", help="go on where a killed run with the same arguments stopped")
     add("--use_cpu", action="store_true", help="do not use a GPU")
     args = parser.parse_args(argv)
     problems = []
@@ -50,10 +63,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         problems.append("Texts and --input_file were both given; give one of them.")
     if args.input_file and args.output_file and args.input_file.resolve() == args.output_file.resolve():
         problems.append(f"--output_file {args.output_file} is the input file; give another name.")
+    elif args.output_file and (problem := output_problem(args.output_file)):
+        problems.append(problem)
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         problems.append(f"--threshold is {args.threshold}; accepted: 0 to 1.")
     if args.top_k is not None and args.top_k < 1:
         problems.append(f"--top_k is {args.top_k}; accepted: 1 or more.")
+    if (args.resume or layout()[1] > 1) and not (args.input_file and args.output_file):
+        problems.append("--resume and several processes need --input_file and --output_file.")
     if not args.texts and not args.input_file and sys.stdin.isatty():
         problems.append("No text: give texts, --input_file, or pipe lines into standard input.")
     if problems:
@@ -61,22 +78,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    # 1. Arguments and input, checked before the model is loaded.
-    args = parse(argv)
-    writer = RowWriter(args.output_file) if args.output_file else None
+def read_input(args: argparse.Namespace) -> Iterator[Row]:
+    """The rows of the texts, of the file, or of standard input, once the first is known to have the text's column."""
     if args.texts:
-        rows, total = (
-            (Row(f"text {i}", {args.text_column: text}) for i, text in enumerate(args.texts, 1)),
-            len(args.texts),
-        )
+        rows = (Row(f"text {i}", {args.text_column: text}) for i, text in enumerate(args.texts, 1))
     elif args.input_file:
-        rows, total = (
-            read_rows(args.input_file, text_column=args.text_column),
-            count_rows(args.input_file) if args.input_file.is_file() else 0,
-        )
+        rows = read_rows(args.input_file, text_column=args.text_column)
     else:
-        rows, total = read_rows(Path("standard input.txt"), sys.stdin.buffer, args.text_column), None
+        rows = read_rows(Path("standard input.txt"), sys.stdin.buffer, args.text_column)
     first = next(rows, None)
     if first is None:
         raise InputError(f"{args.input_file or 'Standard input'} is empty: there is nothing to classify.")
@@ -85,53 +94,52 @@ def main(argv: list[str] | None = None) -> int:
             f"{args.input_file} has no column {args.text_column!r} (it has {', '.join(first.cells) or 'none'}); "
             "name the text's column with --text_column."
         )
+    return itertools.chain([first], rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    # 1. Arguments and input, checked before the model is loaded.
+    args, (_, processes, local_process) = parse(argv), layout()
+    rows = read_input(args)
+    total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
+    device = f"cuda:{local_process}" if torch.cuda.is_available() and not args.use_cpu else "cpu"
+    if device == "cpu":
+        share_cores()
+    precision = settle_precision(args.precision, args.backend, on_cpu=device == "cpu")
+    model = model_folder(args.model, args.backend, precision)
+    if args.output_file:
+        settings = {key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one")}
+        settings |= {"backend": args.backend, "precision": precision}
+        settings |= {"model": digest(model_files(model, args.backend, precision))}
+        parts = open_parts(args.output_file, args.input_file, settings, args.resume)
 
     # 2. The model and its thresholds.
-    device = "cuda" if torch.cuda.is_available() and not args.use_cpu else "cpu"
-    classifier, thresholds = load_classifier(args.model, device, args.backend, args.precision)
+    classifier, thresholds = load_classifier(str(model), device, args.backend, precision)
     if args.threshold is not None:
         thresholds[:] = args.threshold
     elif args.top_k is not None:
         thresholds[:] = 0.0  # as in a pipeline with top_k: the best labels by score alone
+    named = RowClassifier(classifier, thresholds, args.text_column, args.top_k, args.at_least_one)
 
     # 3. Classify in the order of the input: to a file, to a terminal as a table, to a pipe as JSON Lines.
-    bar = tqdm(total=total, unit=" texts", file=sys.stderr, disable=not (writer and sys.stderr.isatty()))
-    results = classify_rows(
-        classifier,
-        thresholds,
-        itertools.chain([first], rows),
-        args.text_column,
-        args.top_k,
-        args.at_least_one,
-        progress=bar.update,
-    )
-    unclassified = 0
-    with writer or contextlib.nullcontext():
-        for row, problem in results:
-            if problem:
-                unclassified += 1
-                print(f"not classified: {problem}", file=sys.stderr)
-            if writer:
-                writer.write(row)
-            elif sys.stdout.isatty():
-                print(table(str(row.get(args.text_column)), row["labels"], row["scores"]))
-            else:
-                print(json.dumps(row, ensure_ascii=False, default=str))
-    bar.close()
+    if args.output_file:
+        progress = Progress(total, sum(part.rows for part in parts.finished().values()), is_main_process(), processes)
+        unclassified = classify_file(named, rows, parts, progress, resumable=args.input_file is not None)
+    else:
+        progress = Progress(shown=False)
+        for window in windows(rows):
+            for row, problem in named.classify(named.prepare(window)):
+                if problem:
+                    progress.report(problem)
+                if sys.stdout.isatty():
+                    print(table(str(row.get(args.text_column)), row["labels"], row["scores"]))
+                else:
+                    print(json.dumps(row, ensure_ascii=False, default=str))
+        unclassified = progress.problems
     if unclassified:
         print(f"{unclassified} row(s) could not be classified", file=sys.stderr)
+    leave()
     return 3 if unclassified else 0
-
-
-def table(text: str, names: list[str], scores: list[float]) -> str:
-    """One text with its emotions, for people: name, score, bar."""
-    width = shutil.get_terminal_size().columns
-    line = " ".join(text.split())
-    lines = [line if len(line) <= width else f"{line[: width - 1]}…"]
-    lines += [f"  {name:<16}{score:6.3f}  {'█' * round(score * 30)}" for name, score in zip(names, scores, strict=True)]
-    if not names:
-        lines.append("  (no emotion reaches its threshold)")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -27,11 +27,11 @@ from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, Trai
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.arguments import bf16_pays
 from utils.classifiers import EncoderClassifier
 from utils.console import say
 from utils.data import HUB_DATASET, label_names, load_splits, stratified_subset
 from utils.encoding import encode
+from utils.hardware import bf16_pays
 from utils.head import init_head_bias
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss

@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any Hugging Face import: no test may reach the network
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+import pyarrow.parquet
 import pytest
 import torch
 from datasets import DatasetDict
@@ -28,6 +29,7 @@ from transformers import (
 )
 
 from utils.data import DEMO_FOLDER, load_splits
+from utils.output import OutputFile
 from utils.rows import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,3 +153,12 @@ def run_python(*arguments: object, **options) -> subprocess.CompletedProcess:
 
 def file_rows(path: Path) -> list[dict]:
     return [row.cells for row in read_rows(path)]
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """A table of string cells (in JSON Lines and Parquet, of any), in the format that the name says."""
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        return
+    schema = pyarrow.schema([(column, pyarrow.string()) for column in rows[0]])
+    path.write_bytes(OutputFile(path, schema).piece(rows))

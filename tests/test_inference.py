@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import file_rows, run_python
+from conftest import file_rows, run_python, write_rows
 from transformers import pipeline
 
 import run_baseline
@@ -13,13 +13,12 @@ from utils.classifiers import EncoderClassifier, load_classifier
 from utils.console import InputError
 from utils.inference import choose_labels
 from utils.labels import GO_EMOTIONS
-from utils.rows import RowWriter
 
 TEXTS = ["so happy today", 'this is "disgusting", honestly', "ok", "où est-ce ? 😀", "مرحبا بالعالم"]
 
 
 def infer(model, *arguments):
-    return run_inference.main(["--model", str(model), *map(str, arguments)])
+    return run_inference.main(["--model", str(model), "--precision", "fp32", *map(str, arguments)])
 
 
 def test_probabilities_are_those_of_the_plain_pipeline(finished_run):
@@ -42,11 +41,13 @@ def test_the_order_of_texts_and_their_company_change_nothing(finished_run, demo)
 
 
 def test_labels_come_clearest_first():
-    labels, cuts = ["a", "b", "c"], np.array([0.1, 0.5, 0.9])
-    assert choose_labels(np.array([0.3, 0.9, 0.85]), labels, cuts) == (["b", "a"], [0.9, 0.3])
-    assert choose_labels(np.array([0.0, 0.1, 0.89]), labels, cuts) == ([], [])
-    assert choose_labels(np.array([0.0, 0.1, 0.89]), labels, cuts, at_least_one=True) == (["c"], [0.89])
-    assert choose_labels(np.array([0.1, 0.5, 0.9]), labels, cuts, top_k=2)[0] == ["a", "b"]
+    def chosen(*probabilities, **options):
+        return choose_labels(np.array([probabilities]), ["a", "b", "c"], np.array([0.1, 0.5, 0.9]), **options)[0]
+
+    assert chosen(0.3, 0.9, 0.85) == (["b", "a"], [0.9, 0.3])
+    assert chosen(0.0, 0.1, 0.89) == ([], [])
+    assert chosen(0.0, 0.1, 0.89, at_least_one=True) == (["c"], [0.89])
+    assert chosen(0.1, 0.5, 0.9, top_k=2)[0] == ["a", "b"]
 
 
 @pytest.mark.parametrize("output", [".jsonl", ".csv", ".tsv", ".parquet"])
@@ -60,10 +61,7 @@ def test_every_format_in_and_out_keeps_rows_order_and_columns(finished_run, tmp_
         lines = ["text\tid\tlabels", *(f"{text}\tx\tgold" for text in TEXTS)]
         given.write_text("\n".join(lines), encoding="utf-8")
     else:
-        with RowWriter(given) as writer:
-            for text in TEXTS:
-                writer.write({"text": text, "id": "x"} | ({} if source == ".parquet" else {"labels": "gold"}))
-        extra = {"id": "x"} if source == ".parquet" else extra
+        write_rows(given, [{"text": text, **extra} for text in TEXTS])
     assert infer(finished_run, "--input_file", given, "--output_file", written) == 0
     rows = file_rows(written)
     assert [row["text"] for row in rows] == TEXTS
@@ -71,15 +69,15 @@ def test_every_format_in_and_out_keeps_rows_order_and_columns(finished_run, tmp_
         assert {row["input_labels" if key == "labels" else key] for row in rows} == {value}
 
     classifier, thresholds = load_classifier(str(finished_run))
-    for row, probabilities in zip(rows, classifier.predict(TEXTS), strict=True):
-        names, scores = choose_labels(probabilities, classifier.labels, thresholds)
+    expected = choose_labels(classifier.predict(TEXTS), classifier.labels, thresholds)
+    for row, (names, scores) in zip(rows, expected, strict=True):
         if output in (".csv", ".tsv"):
             assert row["labels"] == ",".join(names)
             assert row["scores"] == ",".join(map(str, scores))
         else:
             assert row["labels"] == names
             assert row["scores"] == pytest.approx(scores, abs=1e-5)
-    assert list(tmp_path.glob("*.unfinished")) == []
+    assert {path.name for path in tmp_path.iterdir()} == {given.name, written.name}
 
 
 def test_rows_that_cannot_be_classified_stay_empty_and_are_counted(finished_run, tmp_path, capsys):

@@ -6,7 +6,6 @@ import difflib
 import json
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from utils.console import InputError
 from utils.data import HUB_DATASET
+from utils.hardware import bf16_pays
 
 # What a finished or interrupted run leaves in its folder.
 RUN_FILES = (
@@ -236,31 +236,6 @@ def _settle_precision(values: argparse.Namespace) -> None:
         values.bf16, values.fp16 = values.precision == "bf16", values.precision == "fp16"
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         values.use_cpu = True
-
-
-def bf16_pays(use_cpu: bool) -> bool:
-    """True where the device that will train has bf16 in hardware and multiplies it faster than fp32.
-
-    GPUs that have it do. CPUs differ: with AMX it is several times as fast, with AVX512-BF16 alone anything from half
-    to twice, so there it is measured, on a layer of an encoder's size, in a few hundredths of a second.
-    """
-    if torch.cuda.is_available() and not use_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if torch.backends.mps.is_available() and not use_cpu:
-        return False
-    features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if not (features.get("avx512_bf16") or features.get("amx_bf16")):
-        return False
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        rows, weight = torch.ones(512, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
-        times = []
-        for _ in range(8):
-            started = time.perf_counter()
-            torch.nn.functional.linear(rows, weight)
-            times.append(time.perf_counter() - started)
-        seconds[dtype] = min(times)
-    return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]
 
 
 def _check(values: argparse.Namespace) -> None:

@@ -2,7 +2,8 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,53 +13,92 @@ from skops import io as skops_io
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    BatchEncoding,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from utils.console import InputError
+from utils.hardware import bf16_pays
+from utils.head import output_layer
 from utils.modeling import load_tokenizer
 from utils.results import THRESHOLDS_FILE
 
 BASELINE_FILE = "baseline.skops"
 TRUSTED_TYPES = ("sklearn.multiclass._ConstantPredictor",)  # stands in for a label that no training row carries
-BATCH_SIZE = 64
+BATCH_TOKENS = 4096  # of a batch, padding included
 MODEL_FILES = ("config.json", "tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "*.model",
                THRESHOLDS_FILE, BASELINE_FILE)  # fmt: skip
 TORCH_FILES = ("*.safetensors", "*.safetensors.index.json")
 ONNX_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}  # as transformers.js and optimum look
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 
 class EncoderClassifier:
-    """A fine-tuned encoder; probabilities are sigmoids in fp32, whatever precision it was trained in."""
+    """A fine-tuned encoder; probabilities are sigmoids in fp32, whatever precision it was trained in.
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
+    With `precision` bf16 the encoder computes in bf16. Its output layer stays in fp32: it costs nothing, and logits
+    with the eight significant bits of bf16 would make equal scores of different ones.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: str = "fp32"):
         self.model, self.tokenizer = model.eval(), tokenizer
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        if precision == "bf16":
+            model.to(torch.bfloat16)
+            output_layer(model).float().register_forward_pre_hook(lambda layer, inputs: (inputs[0].float(),))
 
     def predict(self, texts: Sequence[str], progress: Callable[[int], object] = lambda rows: None) -> np.ndarray:
         """Probabilities, float32 of shape (texts, labels), in the order of `texts`.
 
-        Texts of similar length share a batch, so that little is padded; longer ones than the model reads are cut.
-        `progress` is called with the number of texts of each finished batch.
+        Longer texts than the model reads are cut. `progress` is called with the number of texts of each finished batch.
         """
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.tokenizer.model_max_length)
-        by_length = np.argsort([len(ids) for ids in encoded["input_ids"]], kind="stable")
-        probabilities = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        for start in range(0, len(texts), BATCH_SIZE):
-            rows = by_length[start : start + BATCH_SIZE]
-            batch = self.tokenizer.pad(
-                {name: [values[row] for row in rows] for name, values in encoded.items()}, return_tensors="pt"
-            )
-            probabilities[rows] = self._logits(batch).float().sigmoid().cpu().numpy()
+        return self.probabilities(self.encode(texts), progress)
+
+    def encode(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Token ids, and what else the model reads of each token, unpadded."""
+        limit = self.tokenizer.model_max_length
+        return dict(self.tokenizer(list(texts), truncation=True, max_length=limit, return_attention_mask=False))
+
+    def probabilities(
+        self, encoded: Mapping[str, list[list[int]]], progress: Callable[[int], object] = lambda rows: None
+    ) -> np.ndarray:
+        """`predict` for texts that are encoded already."""
+        found = np.empty((len(encoded["input_ids"]), len(self.labels)), dtype=np.float32)
+        for rows, batch in padded_batches(encoded, self.tokenizer):
+            found[rows] = self._logits(batch).float().sigmoid().cpu().numpy()
             progress(len(rows))
-        return probabilities
+        return found
 
     @torch.inference_mode()
-    def _logits(self, batch: BatchEncoding) -> torch.Tensor:
-        return self.model(**batch.to(self.model.device)).logits
+    def _logits(self, batch: Mapping[str, np.ndarray]) -> torch.Tensor:
+        tensors = {name: torch.from_numpy(values).to(self.model.device) for name, values in batch.items()}
+        return self.model(**tensors).logits
+
+
+def padded_batches(
+    encoded: Mapping[str, list[list[int]]], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Rows of similar length together, the longest first, at most `BATCH_TOKENS` with their padding (or one row).
+
+    Yields the indices of a batch's rows, and what the model reads: int64 of shape (rows, tokens of the longest).
+    """
+    padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = lengths[order[start]]
+        rows = order[start : start + max(1, BATCH_TOKENS // longest)]
+        mask = np.arange(longest) < lengths[rows, None]
+        if tokenizer.padding_side == "left":
+            mask = mask[:, ::-1]
+        batch = {"attention_mask": mask.astype(np.int64)}
+        for name, values in encoded.items():
+            batch[name] = np.full(mask.shape, padding.get(name, 0))
+            batch[name][mask] = list(chain.from_iterable([values[row] for row in rows]))
+        yield rows, batch
+        start += len(rows)
 
 
 class OnnxClassifier(EncoderClassifier):
@@ -73,8 +113,8 @@ class OnnxClassifier(EncoderClassifier):
         self.inputs = [item.name for item in self.session.get_inputs()]
         self.tokenizer, self.labels = tokenizer, list(labels)
 
-    def _logits(self, batch: BatchEncoding) -> torch.Tensor:
-        (logits,) = self.session.run(["logits"], {name: batch[name].numpy() for name in self.inputs})
+    def _logits(self, batch: Mapping[str, np.ndarray]) -> torch.Tensor:
+        (logits,) = self.session.run(["logits"], {name: batch[name] for name in self.inputs})
         return torch.from_numpy(logits)
 
 
@@ -89,8 +129,16 @@ class BaselineClassifier:
 
     def predict(self, texts: Sequence[str], progress: Callable[[int], object] = lambda rows: None) -> np.ndarray:
         """Probabilities, float32 of shape (texts, labels)."""
-        probabilities = self.pipeline.predict_proba(list(texts)).astype(np.float32)
-        progress(len(texts))
+        return self.probabilities(self.encode(texts), progress)
+
+    def encode(self, texts: Sequence[str]) -> list[str]:
+        """The texts themselves: the pipeline has its own way from them to numbers."""
+        return list(texts)
+
+    def probabilities(self, encoded: list[str], progress: Callable[[int], object] = lambda rows: None) -> np.ndarray:
+        """`predict` for what `encode` returned."""
+        probabilities = self.pipeline.predict_proba(encoded).astype(np.float32)
+        progress(len(encoded))
         return probabilities
 
 
@@ -103,18 +151,12 @@ def load_classifier(
         name: a folder, or a model id on the Hub.
         device: where torch computes; ONNX Runtime always takes the CPU.
         backend: `torch`, or `onnx` for the files that `utils.export` writes.
-        precision: `fp32`, or with onnx also `int8`; `auto` is int8 with onnx and fp32 with torch.
+        precision: `fp32` or `bf16` with torch, `fp32` or `int8` with onnx.
 
     Raises:
         InputError: there is no such model, or it does not classify with several labels.
     """
-    if precision == "auto":
-        precision = "int8" if backend == "onnx" else "fp32"
-    if backend == "torch" and precision == "int8":
-        raise InputError("--precision int8 needs --backend onnx.")
-    if backend == "onnx" and precision not in ONNX_FILES:
-        raise InputError(f"--precision {precision} is not to be had with --backend onnx; accepted: fp32, int8.")
-    folder = _model_folder(name, TORCH_FILES if backend == "torch" else (ONNX_FILES[precision],))
+    folder = model_folder(name, backend, precision)
     stored = _stored_thresholds(folder / THRESHOLDS_FILE)
     if (folder / BASELINE_FILE).is_file():
         if not stored:
@@ -127,13 +169,33 @@ def load_classifier(
     elif backend == "onnx":
         classifier = _load_onnx(name, folder, ONNX_FILES[precision])
     else:
-        classifier = _load_encoder(name, folder, device)
+        classifier = _load_encoder(name, folder, device, precision)
     if stored and list(stored) != classifier.labels:
         raise InputError(f"{name}: {THRESHOLDS_FILE} and config.json name different labels.")
     return classifier, np.array([stored.get(label, 0.5) for label in classifier.labels])
 
 
-def _model_folder(name: str, weights: Sequence[str]) -> Path:
+def settle_precision(precision: str, backend: str, on_cpu: bool) -> str:
+    """What `--precision` means for a backend; `auto` is int8 with onnx, and with torch bf16 where it is faster.
+
+    Raises:
+        InputError: the backend does not compute in this precision.
+    """
+    if precision == "auto":
+        return "int8" if backend == "onnx" else "bf16" if bf16_pays(on_cpu) else "fp32"
+    accepted = tuple(ONNX_FILES) if backend == "onnx" else ("fp32", "bf16")
+    if precision not in accepted:
+        raise InputError(
+            f"--precision {precision} is not to be had with --backend {backend}; accepted: {', '.join(accepted)}."
+        )
+    return precision
+
+
+def _weights(backend: str, precision: str) -> tuple[str, ...]:
+    return TORCH_FILES if backend == "torch" else (ONNX_FILES[precision],)
+
+
+def model_folder(name: str, backend: str = "torch", precision: str = "fp32") -> Path:
     """The folder itself, or the Hub's files in the cache: fetched in one go, so that there is one way to fail."""
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -141,20 +203,25 @@ def _model_folder(name: str, weights: Sequence[str]) -> Path:
     if name.startswith((".", "/", "~")):
         raise InputError(f"--model {name}: there is no such folder; give a folder or a model id on the Hub.")
     try:
-        return Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, *weights]))
+        return Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, *_weights(backend, precision)]))
     except Exception as error:  # not found, private, no network, malformed: the sentence carries the client's reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"Model {name} is neither a folder nor to be had from the Hub ({reason}).") from error
 
 
-def _load_encoder(name: str, folder: Path, device: str | torch.device) -> EncoderClassifier:
+def model_files(folder: Path, backend: str, precision: str) -> list[Path]:
+    """The files that decide what the model in `folder` answers."""
+    return sorted({path for pattern in (*MODEL_FILES, *_weights(backend, precision)) for path in folder.glob(pattern)})
+
+
+def _load_encoder(name: str, folder: Path, device: str | torch.device, precision: str) -> EncoderClassifier:
     tokenizer = load_tokenizer(str(folder))
     try:
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     except Exception as error:  # missing, truncated or foreign weights: each library has its own exception
         raise _unloadable(name, error) from error
     _check(name, model.config)
-    return EncoderClassifier(model.to(device), tokenizer)
+    return EncoderClassifier(model.to(device), tokenizer, precision)
 
 
 def _load_onnx(name: str, folder: Path, file: str) -> OnnxClassifier:

@@ -2,11 +2,12 @@
 
 import errno
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class InputError(ValueError):
@@ -22,6 +23,17 @@ def say(message: str = "") -> None:
     """Print `message` at once, from the main process only."""
     if is_main_process():
         print(message, flush=True)
+
+
+def table(text: str, names: Sequence[str], scores: Sequence[float]) -> str:
+    """One text with its emotions, for people: name, score, bar."""
+    width = shutil.get_terminal_size().columns
+    line = " ".join(text.split())
+    lines = [line if len(line) <= width else f"{line[: width - 1]}…"]
+    lines += [f"  {name:<16}{score:6.3f}  {'█' * round(score * 30)}" for name, score in zip(names, scores, strict=True)]
+    if not names:
+        lines.append("  (no emotion reaches its threshold)")
+    return "\n".join(lines) + "\n"
 
 
 @contextmanager
@@ -51,6 +63,6 @@ def one_sentence_errors() -> Iterator[None]:
 
 
 def _leave(sentence: str, status: int) -> None:
-    if is_main_process():
+    if is_main_process() or status == 1:  # wrong input is the same for all processes; a full disk need not be
         print(f"error: {sentence}", file=sys.stderr, flush=True)
     sys.exit(status)

@@ -23,5 +23,6 @@ def _answer(run_dir: Path) -> Any:
     if not (run_dir / BASELINE_FILE).is_file():
         return pipeline("text-classification", model=str(run_dir), device="cpu")(EXAMPLE, top_k=TOP_K)
     classifier, thresholds = load_classifier(str(run_dir))
-    labels, scores = choose_labels(classifier.predict([EXAMPLE])[0], classifier.labels, 0 * thresholds, top_k=TOP_K)
+    probabilities = classifier.predict([EXAMPLE])
+    ((labels, scores),) = choose_labels(probabilities, classifier.labels, 0 * thresholds, top_k=TOP_K)
     return {"text": EXAMPLE, "labels": labels, "scores": scores}

@@ -1,15 +1,17 @@
-"""From rows of text to named emotions."""
+"""From rows of text to rows with named emotions, a window of rows at a time."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from utils.classifiers import BaselineClassifier, EncoderClassifier
+from utils.output import ADDED, kept_names
 from utils.rows import Row
 
 WINDOW = 4096  # rows read, sorted by length and classified at a time: files of any size take the same memory
+MAX_CHARACTERS = 1_000_000  # of one text: fifty times what any model here reads, and what a whole file in one cell has
 
 
 def choose_labels(
@@ -18,49 +20,95 @@ def choose_labels(
     thresholds: np.ndarray,
     top_k: int | None = None,
     at_least_one: bool = False,
-) -> tuple[list[str], list[float]]:
-    """Names and scores of one row's emotions: those at or above their thresholds, the clearest first.
+) -> list[tuple[list[str], list[float]]]:
+    """Names and scores of each row's emotions: those at or above their thresholds, the clearest first.
 
     Args:
-        probabilities: shape (labels,).
+        probabilities: shape (rows, labels).
         thresholds: shape (labels,).
         top_k: at most so many.
         at_least_one: where no label reaches its threshold, the one that comes nearest.
     """
     margins = probabilities.astype(np.float64) - thresholds
-    order = np.argsort(-margins, kind="stable")
-    chosen = [index for index in order if margins[index] >= 0] or (list(order[:1]) if at_least_one else [])
-    chosen = chosen[:top_k]
-    return [labels[index] for index in chosen], [round(float(probabilities[index]), 6) for index in chosen]
+    order = np.argsort(-margins, axis=1, kind="stable")[:, :top_k]
+    chosen = np.take_along_axis(margins, order, axis=1) >= 0
+    if at_least_one:
+        chosen[:, 0] = True
+    names = np.array(labels, dtype=object)[order[chosen]].tolist()
+    scores = np.take_along_axis(probabilities, order, axis=1)[chosen].astype(np.float64).round(6).tolist()
+    ends = itertools.accumulate(chosen.sum(axis=1).tolist(), initial=0)
+    return [(names[start:end], scores[start:end]) for start, end in itertools.pairwise(ends)]
 
 
-def classify_rows(
-    classifier: EncoderClassifier | BaselineClassifier,
-    thresholds: np.ndarray,
-    rows: Iterable[Row],
-    text_column: str = "text",
-    top_k: int | None = None,
-    at_least_one: bool = False,
-    progress: Callable[[int], object] = lambda rows: None,
-) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Each row's cells with `labels` and `scores` added, in order, and what kept the row from being classified.
+class Prepared(NamedTuple):
+    """A window of rows, what keeps each from being classified (None: nothing), and the others' texts, encoded."""
 
-    Columns of the input that are called `labels` or `scores` are kept as `input_labels` and `input_scores`.
+    rows: list[Row]
+    problems: list[str | None]
+    encoded: Any
+
+
+class RowClassifier:
+    """Adds `labels` and `scores` to rows. Columns of these names are kept as `input_labels` and `input_scores`.
+
+    In two steps, so that the texts of the next window can be encoded while the model is at work on this one.
     """
+
+    def __init__(
+        self,
+        classifier: EncoderClassifier | BaselineClassifier,
+        thresholds: np.ndarray,
+        text_column: str = "text",
+        top_k: int | None = None,
+        at_least_one: bool = False,
+    ):
+        self.classifier, self.text_column = classifier, text_column
+        self.choice = (classifier.labels, thresholds, top_k, at_least_one)
+
+    def prepare(self, rows: list[Row]) -> Prepared:
+        """Look for what cannot be classified, and encode the rest."""
+        problems = [row.problem or text_problem(row.cells.get(self.text_column)) for row in rows]
+        texts = [row.cells[self.text_column] for row, problem in zip(rows, problems, strict=True) if not problem]
+        return Prepared(rows, problems, self.classifier.encode(texts) if texts else None)
+
+    def classify(
+        self, prepared: Prepared, progress: Callable[[int], object] = lambda rows: None
+    ) -> list[tuple[dict[str, Any], str | None]]:
+        """Each row's cells with the added ones, in order, and what kept the row from being classified."""
+        rows, problems, encoded = prepared
+        found = iter([])
+        if encoded is not None:
+            found = iter(choose_labels(self.classifier.probabilities(encoded, progress), *self.choice))
+        progress(len(problems) - problems.count(None))
+        results = []
+        for row, problem in zip(rows, problems, strict=True):
+            cells = row.cells
+            if not ADDED.keys().isdisjoint(cells):
+                names = kept_names(cells)
+                cells = {names[key]: cell for key, cell in cells.items()}
+            labels, scores = ([], []) if problem else next(found)
+            results.append(({**cells, "labels": labels, "scores": scores}, problem and f"{row.place}: {problem}"))
+        return results
+
+
+def windows(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in lists of `WINDOW`, the last one shorter."""
     rows = iter(rows)
     while window := list(itertools.islice(rows, WINDOW)):
-        problems = [row.problem or _text_problem(row.cells.get(text_column)) for row in window]
-        texts = [row.cells[text_column] for row, problem in zip(window, problems, strict=True) if not problem]
-        probabilities = iter(classifier.predict(texts, progress) if texts else [])
-        for row, problem in zip(window, problems, strict=True):
-            cells = {f"input_{key}" if key in ("labels", "scores") else key: cell for key, cell in row.cells.items()}
-            names, scores = [], []
-            if not problem:
-                names, scores = choose_labels(next(probabilities), classifier.labels, thresholds, top_k, at_least_one)
-            yield {**cells, "labels": names, "scores": scores}, problem and f"{row.place}: {problem}"
+        yield window
 
 
-def _text_problem(text: Any) -> str | None:
+def text_problem(text: Any) -> str | None:
+    """Why a text cannot be classified; None if it can."""
     if not isinstance(text, str):
         return f"the text is {'missing' if text is None else type(text).__name__}, not a string"
-    return None if text.strip() else "the text is empty"
+    if not text.strip():
+        return "the text is empty"
+    if len(text) > MAX_CHARACTERS:
+        return f"the text has {len(text):,} characters; accepted: up to {MAX_CHARACTERS:,}"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "the text holds half of a surrogate pair, which is no character"
+    return None

@@ -1,10 +1,12 @@
-"""Rows of a file, one after the other: plain text, TSV, CSV, JSON Lines and Parquet, read and written in pieces.
+"""The rows of a file, one after the other: plain text, TSV, CSV, JSON Lines and Parquet, read in pieces.
 
 A row that cannot be read does not end the file: it comes with a sentence that says why, and the caller decides.
 """
 
 import csv
+import io
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -15,6 +17,8 @@ import pyarrow.parquet
 from utils.console import InputError
 
 ROWS_AT_A_TIME = 4096
+MAX_LINES = 1000  # of one CSV row: a quote that is still open then was never meant to span so much
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 RELEASE_COLUMNS = ("text", "labels", "id")  # a TSV without a header is in the layout of GoEmotions' release
 csv.field_size_limit(2**31 - 1)  # a comment may be longer than the 131,072 characters that csv allows
 
@@ -27,10 +31,19 @@ class Row(NamedTuple):
     problem: str | None = None
 
 
+def kind_of(path: Path) -> tuple[str, str | None]:
+    """The suffix that names a file's format, and its compression: `x.csv.gz` is (".csv", "gzip")."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS and suffixes[-2:-1] != [".parquet"]:
+        return "".join(suffixes[-2:-1]), COMPRESSIONS[suffixes[-1]]
+    return path.suffix.lower(), None
+
+
 def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text") -> Iterator[Row]:
     """The rows of a file, by its suffix (see `READERS`), or those of an open `file` as if `path` were its name.
 
     A TSV has a header if its first line is made of names, `text_column` among them; plain text becomes that one column.
+    Text formats may be compressed (`.gz`, `.zst`); Parquet compresses itself.
 
     Text formats are UTF-8, with or without a byte order mark. A line that is not keeps what can be decoded and names
     the problem. In TSV quotes are ordinary characters: over a thousand GoEmotions comments contain one.
@@ -38,16 +51,42 @@ def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text
     Raises:
         InputError: there is no such file, its suffix is unknown, or it is not of its format at all.
     """
-    reader = READERS.get(path.suffix.lower())
+    reader = READERS.get(kind_of(path)[0])
     if reader is None:
-        raise InputError(f"{path}: unknown kind of file {path.suffix!r}; accepted: {', '.join(READERS)}.")
-    if file is None and not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
+        raise InputError(
+            f"{path}: unknown kind of file {path.suffix!r}; accepted: {', '.join(READERS)}, the text formats also "
+            "with .gz or .zst."
+        )
     if reader is _read_parquet:
+        _check_file(path)
         yield from _read_parquet(path)
         return
-    with file or path.open("rb") as opened:
-        yield from reader(path.name, opened, text_column)
+    with file or open_file(path) as opened:
+        try:
+            yield from reader(path.name, opened, text_column)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file's content, decompressed on the way; `InputError` where there is none."""
+    _check_file(path)
+    compression = kind_of(path)[1]
+    if compression is None:
+        return path.open("rb")
+    return io.BufferedReader(pyarrow.input_stream(str(path), compression=compression), 1 << 20)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file.")
+
+
+def _unreadable(path: Path, error: OSError) -> Exception:
+    """What reading ended with: Arrow tells of broken compression in an OSError without a number."""
+    if error.errno is not None:
+        return error
+    return InputError(f"{path}: the compressed file is broken or cut short ({str(error).splitlines()[0]}).")
 
 
 def _lines(name: str, file: BinaryIO) -> Iterator[tuple[str, str, str | None]]:
@@ -82,30 +121,76 @@ def _read_tsv(name: str, file: BinaryIO, text_column: str) -> Iterator[Row]:
             columns = columns[: len(cells)]
         if problem is None and len(cells) != len(columns):
             problem = f"{len(cells)} column(s) where there should be {len(columns)} ({', '.join(columns)})"
-        yield Row(place, dict(zip(columns, cells, strict=False)), problem)
+        yield Row(place, _by_column(columns, cells), problem)
 
 
 def _read_csv(name: str, file: BinaryIO, text_column: str) -> Iterator[Row]:
-    broken: list[str] = []
+    columns: list[str] | None = None
+    for place, cells, problem in _csv_records(name, file):
+        if columns is None:
+            columns = cells
+            continue
+        if problem is None and len(cells) != len(columns):
+            problem = f"{len(cells)} column(s) where the header has {len(columns)}"
+        yield Row(place, _by_column(columns, cells), problem)
 
-    def decoded() -> Iterator[str]:
-        for _, line, problem in _lines(name, file):
-            broken.extend([problem] if problem else [])
-            yield line + "\n"
 
-    reader = csv.reader(decoded())
+class _OpenQuoteError(Exception):
+    """A quoted cell does not end where it could."""
+
+
+def _csv_records(name: str, file: BinaryIO) -> Iterator[tuple[str, list[str], str | None]]:
+    """Place, cells and problem of each record.
+
+    A quote that never closes would swallow the rows after it. So records of several lines are read strictly, and one
+    that does not end well costs its first line alone: reading goes on with the next.
+    """
+    lines = iter(_lines(name, file))
+    again: deque[tuple[str, str, str | None]] = deque()  # lines that a broken record had taken
+    record: list[tuple[str, str, str | None]] = []
+
+    def feed() -> Iterator[str]:
+        while True:
+            line = again.popleft() if again else next(lines, None)
+            if line is None or len(record) == MAX_LINES:
+                again.extend([line] if line else [])
+                if record:
+                    raise _OpenQuoteError("a quote is opened and not closed")
+                return
+            record.append(line)
+            yield line[1] + "\n"
+
+    reader = csv.reader(feed(), strict=True)
+    while True:
+        try:
+            cells = next(reader, None)
+            problem = next((problem for _, _, problem in record if problem), None)
+        except (csv.Error, _OpenQuoteError) as error:
+            again.extendleft(reversed(record[1:]))
+            cells, problem = _lenient(record[0][1]), record[0][2]
+            if cells is None or isinstance(error, _OpenQuoteError) or len(record) > 1:
+                cells, problem = cells or [], problem or f"not CSV ({error})"
+            reader = csv.reader(feed(), strict=True)
+        if cells is None:
+            return
+        if cells or problem:
+            yield record[0][0], cells, problem
+        record.clear()
+
+
+def _lenient(line: str) -> list[str] | None:
+    """The cells of one line, quotes in odd places taken as they stand; None where even that fails."""
     try:
-        columns = next(reader, [])
-        for cells in reader:
-            place = f"{name} line {reader.line_num}"
-            if not cells:
-                continue
-            problem = broken.pop() if broken else None
-            if problem is None and len(cells) != len(columns):
-                problem = f"{len(cells)} column(s) where the header has {len(columns)}"
-            yield Row(place, dict(zip(columns, cells, strict=False)), problem)
-    except csv.Error as error:
-        yield Row(f"{name} line {reader.line_num}", {}, str(error))
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return None
+
+
+def _by_column(columns: Sequence[str], cells: list[str]) -> dict[str, str | None]:
+    """Cells by column; those that a short row lacks are None, so that every row has the same columns."""
+    if len(cells) < len(columns):
+        cells = [*cells, *[None] * (len(columns) - len(cells))]
+    return dict(zip(columns, cells, strict=False))
 
 
 def _read_json_lines(name: str, file: BinaryIO, text_column: str) -> Iterator[Row]:
@@ -114,7 +199,7 @@ def _read_json_lines(name: str, file: BinaryIO, text_column: str) -> Iterator[Ro
             continue
         try:
             cells = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
             cells, problem = {}, problem or f"not JSON ({error})"
         if not isinstance(cells, dict):
             cells, problem = {}, f"not a JSON object but {type(cells).__name__}"
@@ -129,7 +214,9 @@ def _read_parquet(path: Path) -> Iterator[Row]:
                 for cells in batch.to_pylist():
                     number += 1
                     yield Row(f"{path.name} row {number}", cells)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowException) as error:
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from error
 
 
@@ -143,126 +230,15 @@ READERS = {
 }
 
 
-class RowWriter:
-    """Writes rows to a file beside `path` and puts it in place when all are written (`with RowWriter(path) as out`).
-
-    JSON Lines and Parquet keep lists as lists. In CSV and TSV lists of numbers or names are comma-separated; TSV has no
-    quoting, so tabs and line ends within a cell become spaces.
-    """
-
-    SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
-
-    def __init__(self, path: Path):
-        if path.suffix.lower() not in self.SUFFIXES:
-            raise InputError(f"{path}: unknown kind of file {path.suffix!r}; accepted: {', '.join(self.SUFFIXES)}.")
-        self.path, self.suffix = path, path.suffix.lower()
-        self.unfinished = path.with_name(path.name + ".unfinished")
-        self.pending: list[dict[str, Any]] = []
-        self.columns: list[str] | None = None
-        self.parquet: pyarrow.parquet.ParquetWriter | None = None
-
-    def __enter__(self) -> "RowWriter":
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.unfinished.open("wb")
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be written ({error.strerror}); give another place.") from error
-        return self
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._flush()
-            if self.parquet is not None:
-                self.parquet.close()
-            self.file.close()
-            if kind is None:
-                self.unfinished.replace(self.path)
-        finally:
-            self.unfinished.unlink(missing_ok=True)
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Append a row. The first rows fix the columns of CSV, TSV and Parquet; a lacking cell is left empty.
-
-        Raises:
-            InputError: a later row has a column, or a type, that the file cannot take.
-        """
-        self.pending.append(row)
-        if len(self.pending) == ROWS_AT_A_TIME:
-            self._flush()
-
-    def _flush(self) -> None:
-        rows, self.pending = self.pending, []
-        if self.suffix == ".jsonl":
-            lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
-            self.file.write("".join(lines).encode("utf-8", "replace"))
-            return
-        if self.columns is None and rows:
-            self.columns = list(dict.fromkeys(column for row in rows for column in row))
-            if self.suffix != ".parquet":
-                self._write_lines([self.columns])
-        for row in rows:
-            if unknown := [column for column in row if column not in self.columns]:
-                raise InputError(
-                    f"{self.path}: a later row has the column {unknown[0]!r}, which the first ones lack; JSON Lines "
-                    "(.jsonl) holds such rows."
-                )
-        if self.suffix == ".parquet":
-            self._write_parquet(rows)
-        else:
-            self._write_lines([[_cell(row.get(column)) for column in self.columns] for row in rows])
-
-    def _write_lines(self, lines: list[list[str]]) -> None:
-        if self.suffix == ".tsv":
-            flat = [[" ".join(cell.splitlines()).replace("\t", " ") for cell in line] for line in lines]
-            text = "".join("\t".join(line) + "\n" for line in flat)
-        else:
-            parts: list[str] = []
-            csv.writer(_Sink(parts), lineterminator="\n").writerows(lines)
-            text = "".join(parts)
-        self.file.write(text.encode("utf-8", "replace"))
-
-    def _write_parquet(self, rows: list[dict[str, Any]]) -> None:
-        try:
-            if self.parquet is None:
-                schema = pyarrow.Table.from_pylist(rows).schema
-                for index, column in enumerate(schema):
-                    if pyarrow.types.is_null(column.type):
-                        schema = schema.set(index, column.with_type(pyarrow.string()))
-                for name, kind in (("labels", pyarrow.string()), ("scores", pyarrow.float64())):
-                    if name in schema.names:
-                        schema = schema.set(schema.names.index(name), pyarrow.field(name, pyarrow.list_(kind)))
-                self.schema = schema
-                self.parquet = pyarrow.parquet.ParquetWriter(self.file, schema)
-            self.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=self.schema))
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-            raise InputError(
-                f"{self.path}: a column's values are of different types ({str(error).splitlines()[0]}); JSON Lines "
-                "(.jsonl) holds such rows."
-            ) from error
-
-
-class _Sink:
-    """What `csv.writer` needs of a file."""
-
-    def __init__(self, parts: list[str]):
-        self.write = parts.append
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-        return ",".join(map(str, value))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
-
-
 def count_rows(path: Path) -> int:
     """Roughly how many rows a file has, quickly, for a progress bar."""
-    if path.suffix.lower() == ".parquet":
+    if kind_of(path)[0] == ".parquet":
         try:
             return pyarrow.parquet.read_metadata(path).num_rows
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowException):
+        except pyarrow.ArrowException:
             return 0
-    with path.open("rb") as file:
-        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+    with open_file(path) as file:
+        try:
+            return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+        except OSError as error:
+            raise _unreadable(path, error) from error

@@ -278,13 +278,6 @@ def leave_together() -> None:
         state.destroy_process_group()
 
 
-def share_cores(args: TrainingArguments) -> None:
-    """On CPUs, give each process its part of the cores: `accelerate launch` leaves it one unless told otherwise."""
-    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
-    if args.device.type == "cpu" and by_accelerate:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-
-
 def layout(args: TrainingArguments) -> str:
     """One sentence: processes, device, precision, and what makes up the batch of one optimiser step."""
     state = PartialState()
