@@ -28,7 +28,7 @@ from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, Trai
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.classifiers import EncoderClassifier
-from utils.console import say
+from utils.console import one_sentence_errors, say
 from utils.data import HUB_DATASET, label_names, load_splits, stratified_subset
 from utils.encoding import encode
 from utils.hardware import bf16_pays
@@ -169,4 +169,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence_errors():
+        main()
