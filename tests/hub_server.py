@@ -3,6 +3,8 @@
 `with serve() as hub:` gives its address (`hub.url`), what its repositories hold (`hub.files("user/name")`), its commits
 (`hub.commits`) and its log of requests (`hub.log`). Tokens are named for what they may do: see `TOKENS`. `hub.fail(…)`
 makes requests fail, `hub.add_dataset(…)` puts a dataset there.
+
+    python tests/hub_server.py        # to try a push out: prints what to export, and runs until Ctrl-C
 """
 
 import base64
@@ -10,9 +12,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
@@ -361,3 +363,10 @@ def serve() -> Iterator[Hub]:
     finally:
         hub.shutdown()
         hub.server_close()
+
+
+if __name__ == "__main__":
+    with serve() as running:
+        print(f"export HF_ENDPOINT={running.url} HF_TOKEN=writer HF_HUB_DISABLE_XET=1", flush=True)
+        with suppress(KeyboardInterrupt):
+            Event().wait()
