@@ -26,7 +26,8 @@ from utils.results import THRESHOLDS_FILE
 
 BASELINE_FILE = "baseline.skops"
 TRUSTED_TYPES = ("sklearn.multiclass._ConstantPredictor",)  # stands in for a label that no training row carries
-BATCH_TOKENS = 4096  # of a batch, padding included
+# Tokens of a batch, padding included. On CPUs more is slower again: a layer's activations no longer fit the cache.
+CPU_TOKENS, GPU_TOKENS = 2048, 16384
 MODEL_FILES = ("config.json", "tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "*.model",
                THRESHOLDS_FILE, BASELINE_FILE)  # fmt: skip
 TORCH_FILES = ("*.safetensors", "*.safetensors.index.json")
@@ -44,6 +45,7 @@ class EncoderClassifier:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: str = "fp32"):
         self.model, self.tokenizer = model.eval(), tokenizer
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        self.batch_tokens = CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS
         if precision == "bf16":
             model.to(torch.bfloat16)
             output_layer(model).float().register_forward_pre_hook(lambda layer, inputs: (inputs[0].float(),))
@@ -65,7 +67,7 @@ class EncoderClassifier:
     ) -> np.ndarray:
         """`predict` for texts that are encoded already."""
         found = np.empty((len(encoded["input_ids"]), len(self.labels)), dtype=np.float32)
-        for rows, batch in padded_batches(encoded, self.tokenizer):
+        for rows, batch in padded_batches(encoded, self.tokenizer, self.batch_tokens):
             found[rows] = self._logits(batch).float().sigmoid().cpu().numpy()
             progress(len(rows))
         return found
@@ -77,9 +79,9 @@ class EncoderClassifier:
 
 
 def padded_batches(
-    encoded: Mapping[str, list[list[int]]], tokenizer: PreTrainedTokenizerBase
+    encoded: Mapping[str, list[list[int]]], tokenizer: PreTrainedTokenizerBase, batch_tokens: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Rows of similar length together, the longest first, at most `BATCH_TOKENS` with their padding (or one row).
+    """Rows of similar length together, the longest first, at most `batch_tokens` with their padding (or one row).
 
     Yields the indices of a batch's rows, and what the model reads: int64 of shape (rows, tokens of the longest).
     """
@@ -89,7 +91,7 @@ def padded_batches(
     start = 0
     while start < len(order):
         longest = lengths[order[start]]
-        rows = order[start : start + max(1, BATCH_TOKENS // longest)]
+        rows = order[start : start + max(1, batch_tokens // longest)]
         mask = np.arange(longest) < lengths[rows, None]
         if tokenizer.padding_side == "left":
             mask = mask[:, ::-1]
@@ -113,7 +115,7 @@ class OnnxClassifier(EncoderClassifier):
         unfused = {"disabled_optimizers": ["SkipLayerNormFusion"]}
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], **unfused)
         self.inputs = [item.name for item in self.session.get_inputs()]
-        self.tokenizer, self.labels = tokenizer, list(labels)
+        self.tokenizer, self.labels, self.batch_tokens = tokenizer, list(labels), CPU_TOKENS
 
     def _logits(self, batch: Mapping[str, np.ndarray]) -> torch.Tensor:
         (logits,) = self.session.run(["logits"], {name: batch[name] for name in self.inputs})
