@@ -2,7 +2,7 @@
 PYTHON ?= python3
 READY := .venv/.installed
 
-.PHONY: help quickstart test lint bench
+.PHONY: help quickstart test node lint bench
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -19,6 +19,9 @@ quickstart: $(READY)  ## train baseline and MiniLM on the demo corpus, compare t
 
 test: $(READY)  ## run the tests
 	@.venv/bin/python -m pytest
+
+node:  ## install transformers.js, with which `make test` then also reads a published model (needs Node)
+	@npm install --prefix . --no-save --no-package-lock --ignore-scripts --no-audit --no-fund @huggingface/transformers@4.3.1
 
 lint: $(READY)  ## check style with ruff
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

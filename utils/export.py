@@ -46,7 +46,10 @@ def export_onnx(run_dir: Path) -> dict[str, float]:
     remove_onnx(run_dir)
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
-        raise InputError(f"{', '.join(missing)} missing; `pip install -r requirements-onnx.txt` brings it.")
+        raise InputError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; `pip install -r "
+            "requirements-onnx.txt` brings what the export needs."
+        )
     classifier, thresholds = load_classifier(str(run_dir))
     if not isinstance(classifier, EncoderClassifier):
         raise InputError(f"{run_dir} holds a baseline; only encoders are exported.")

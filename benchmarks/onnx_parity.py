@@ -1,0 +1,47 @@
+"""What ONNX costs a run: probabilities, decisions, sizes and speed of its fp32 and int8 files beside torch's.
+
+python run_export.py outputs/minilm && python benchmarks/onnx_parity.py outputs/minilm
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.classifiers import ONNX_FILES, load_classifier
+from utils.results import markdown_table, read_predictions
+from utils.thresholds import decide
+
+COMPARED_ROWS = 200
+
+
+def main(run: Path) -> None:
+    _, (texts, gold, _) = read_predictions(run, "eval")
+    files = {"torch fp32": run / "model.safetensors"} | {f"onnx {kind}": run / ONNX_FILES[kind] for kind in ONNX_FILES}
+    reference, lines = None, []
+    for name, path in files.items():
+        backend, precision = name.split()
+        classifier, thresholds = load_classifier(str(run), backend=backend, precision=precision)
+        classifier.predict(texts[:64])
+        started = time.perf_counter()
+        probabilities = classifier.predict(texts)
+        speed = len(texts) / (time.perf_counter() - started)
+        decided = decide(probabilities, thresholds)
+        reference = (probabilities, decided) if reference is None else reference
+        difference = np.abs(probabilities - reference[0])[:COMPARED_ROWS].max()
+        scores = [f1_score(gold, decided, average=average, zero_division=0) for average in ("micro", "macro")]
+        lines.append(
+            [name, f"{path.stat().st_size / 1e6:.1f}", f"{difference:.1e}", f"{(decided != reference[1]).mean():.2%}",
+             *(f"{score:.4f}" for score in scores), f"{speed:.0f}"]
+        )  # fmt: skip
+    header = ["validation", "MB", f"largest difference, {min(COMPARED_ROWS, len(texts))} texts", "decisions changed",
+              "micro-F1", "macro-F1", "texts/s"]  # fmt: skip
+    print(f"{len(texts):,} validation texts\n\n{markdown_table(header, lines)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
