@@ -5,12 +5,14 @@ import gzip
 import json
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from conftest import file_rows, run_python, write_rows
+from conftest import ROOT, file_rows, run_python, write_rows
 
 import run_inference
 import utils.classifiers
@@ -253,11 +255,8 @@ def test_broken_csv_costs_its_own_rows_alone(finished_run, tmp_path, capsys):
     assert run_inference.main(["--model", str(finished_run), "--at_least_one", *arguments]) == 3
     errors = capsys.readouterr().err.splitlines()
     assert errors[-1] == "5 row(s) could not be classified"
-    for number, words in {2: "not CSV", 7: "4 column(s)", 8: "1 column(s)", 11: "not CSV", 12: "not CSV"}.items():
-        assert any(
-            f"in.csv line {number}: {words}" in line or (f"line {number}: " in line and words in line)
-            for line in errors
-        )
+    for number, words in {2: "not CSV", 6: "4 column(s)", 7: "1 column(s)", 10: "not CSV", 11: "not CSV"}.items():
+        assert any(f"in.csv line {number}: {words}" in line for line in errors), (number, errors)
 
 
 @pytest.mark.parametrize("source", [".txt.gz", ".jsonl.zst", ".csv.gz", ".tsv.zst"])
