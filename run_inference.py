@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
     # 2. The model and its thresholds.
     device = "cuda" if torch.cuda.is_available() and not args.use_cpu else "cpu"
-    classifier, thresholds = load_classifier(args.model, device, args.precision, args.backend)
+    classifier, thresholds = load_classifier(args.model, device, args.backend, args.precision)
     if args.threshold is not None:
         thresholds[:] = args.threshold
     elif args.top_k is not None:

@@ -95,15 +95,15 @@ class BaselineClassifier:
 
 
 def load_classifier(
-    name: str, device: str | torch.device = "cpu", precision: str = "fp32", backend: str = "torch"
+    name: str, device: str | torch.device = "cpu", backend: str = "torch", precision: str = "fp32"
 ) -> tuple[EncoderClassifier | BaselineClassifier, np.ndarray]:
     """The classifier in a folder or on the Hub, and its thresholds: one per label, 0.5 where it has none of its own.
 
     Args:
         name: a folder, or a model id on the Hub.
         device: where torch computes; ONNX Runtime always takes the CPU.
-        precision: `fp32`, or with onnx also `int8`; `auto` is int8 with onnx and fp32 with torch.
         backend: `torch`, or `onnx` for the files that `utils.export` writes.
+        precision: `fp32`, or with onnx also `int8`; `auto` is int8 with onnx and fp32 with torch.
 
     Raises:
         InputError: there is no such model, or it does not classify with several labels.
