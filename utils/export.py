@@ -8,7 +8,6 @@ folded thresholds included, and belong to it: what changes the saved model remov
 import importlib.util
 import logging
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from utils.results import THRESHOLDS_FILE, read_json, read_predictions, write_js
 from utils.thresholds import decide
 
 ONNX_FOLDER = "onnx"
+UNFINISHED = "onnx.unfinished"  # renamed when all is in it: nobody ever finds half of an export
 EXPORT_FILE = "export.json"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 MAX_BYTES = 2_000_000_000  # one protobuf message, and so one .onnx file, holds no more than 2 GiB
@@ -53,10 +53,10 @@ def export_onnx(run_dir: Path) -> dict[str, float]:
     classifier, thresholds = load_classifier(str(run_dir))
     if not isinstance(classifier, EncoderClassifier):
         raise InputError(f"{run_dir} holds a baseline; only encoders are exported.")
-    with tempfile.TemporaryDirectory(prefix="onnx.unfinished.", dir=run_dir) as unfinished:
-        folder = Path(unfinished) / ONNX_FOLDER
-        fp32, int8 = (Path(unfinished) / ONNX_FILES[precision] for precision in ("fp32", "int8"))
-        folder.mkdir()
+    folder = run_dir / UNFINISHED
+    fp32, int8 = (folder / Path(ONNX_FILES[precision]).name for precision in ("fp32", "int8"))
+    folder.mkdir()
+    try:
         with _quiet():
             _write_fp32(run_dir, classifier.tokenizer, fp32)
             _write_int8(fp32, int8)
@@ -64,6 +64,8 @@ def export_onnx(run_dir: Path) -> dict[str, float]:
         figures |= _compare(run_dir, classifier, thresholds, fp32, int8)
         write_json(folder / EXPORT_FILE, figures)
         folder.rename(run_dir / ONNX_FOLDER)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return figures
 
 
@@ -86,8 +88,9 @@ def summary(figures: dict[str, float]) -> str:
 
 def remove_onnx(run_dir: Path) -> None:
     """Remove a run's ONNX files: the saved model changes, and files made from another one must never be published."""
-    if (run_dir / ONNX_FOLDER).is_dir():
-        shutil.rmtree(run_dir / ONNX_FOLDER)
+    for name in (ONNX_FOLDER, UNFINISHED):
+        if (run_dir / name).is_dir():
+            shutil.rmtree(run_dir / name)
 
 
 def _write_fp32(run_dir: Path, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
