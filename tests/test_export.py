@@ -31,7 +31,7 @@ SEGMENTED = ("bert", "electra")  # whose tokenizers, here, make token_type_ids
 WITHOUT_PACKAGES = "import sys; sys.modules['onnxscript'] = None; import {0}; {0}.main(sys.argv[1:])"
 THREE_WAYS = """
 import sys, run_inference
-for options in (["--backend", "onnx"], ["--backend", "onnx", "--precision", "fp32"], []):
+for options in (["--backend", "onnx"], ["--backend", "onnx", "--precision", "fp32"], ["--precision", "fp32"]):
     run_inference.main([*sys.argv[1:], *options])
 """
 
@@ -154,7 +154,7 @@ def test_run_inference_names_the_same_labels_with_either_backend(exported_run, c
         assert run_inference.main(["--model", str(exported_run), *TEXTS, "--at_least_one", *options]) == 0
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
-    plain = answers()
+    plain = answers("--precision", "fp32")
     for row, other in zip(plain, answers("--backend", "onnx", "--precision", "fp32"), strict=True):
         assert row["labels"] == other["labels"]
         assert row["scores"] == pytest.approx(other["scores"], abs=1e-5)
@@ -239,7 +239,7 @@ def test_run_export_makes_the_files_of_a_finished_run(run, baseline_run, tmp_pat
         (lambda run: (run / "onnx/model_quantized.onnx").unlink(), {}, "has no onnx/model_quantized.onnx; use --pre"),
         (lambda run: (run / "onnx/model.onnx").write_bytes(b"no"), {"precision": "fp32"}, "model.onnx could not be lo"),
         (lambda run: None, {"precision": "bf16"}, "accepted: fp32, int8"),
-        (lambda run: None, {"backend": "torch", "precision": "int8"}, "int8 needs --backend onnx"),
+        (lambda run: None, {"backend": "torch", "precision": "int8"}, "accepted: fp32, bf16"),
     ],
 )
 def test_what_onnx_cannot_do_is_said_in_one_sentence(run, prepare, options, words):
@@ -262,7 +262,7 @@ def test_onnx_files_are_published_follow_a_refolding_and_are_fetched_where_asked
     with serve() as hub:
         done = on_hub(hub, tmp_path, "run_push.py", run, "--hub_model_id", "emotions", "--fold_thresholds", "false")
         assert done.returncode == 0, done.stderr[-2000:]
-        files = hub.repos["user/emotions"]["files"]
+        files = hub.files("user/emotions")
         assert {path for path in files if path.startswith("onnx")} == set(ONNX_FILES.values())
         unfolded = load_classifier(str(run), backend="onnx", precision="fp32")[0].predict(TEXTS)
         np.testing.assert_allclose(unfolded, load_classifier(str(run))[0].predict(TEXTS), atol=1e-5)
@@ -282,7 +282,7 @@ def test_onnx_files_are_published_follow_a_refolding_and_are_fetched_where_asked
                       "--fold_thresholds", "true")  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         assert "ONNX was left out" in done.stdout
-        assert not [path for path in files if path.startswith("onnx")]
+        assert not [path for path in hub.files("user/emotions") if path.startswith("onnx")]
 
 
 def test_transformers_js_reads_the_same_from_the_hub(run, tmp_path, capsys):

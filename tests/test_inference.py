@@ -4,8 +4,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import file_rows, run_python, write_rows
-from transformers import pipeline
+from conftest import encoder_configs, file_rows, run_python, write_rows
+from transformers import AutoModelForSequenceClassification, pipeline
 
 import run_baseline
 import run_inference
@@ -13,6 +13,7 @@ from utils.classifiers import EncoderClassifier, load_classifier
 from utils.console import InputError
 from utils.inference import choose_labels
 from utils.labels import GO_EMOTIONS
+from utils.modeling import load_tokenizer
 
 TEXTS = ["so happy today", 'this is "disgusting", honestly', "ok", "où est-ce ? 😀", "مرحبا بالعالم"]
 
@@ -193,3 +194,17 @@ def test_a_model_without_thresholds_decides_at_one_half(finished_run, tmp_path):
     assert isinstance(classifier, EncoderClassifier)
     assert (thresholds == 0.5).all()
     assert next(classifier.model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", sorted(encoder_configs()))
+def test_bf16_answers_nearly_the_same(tiny_bert, kind):
+    tokenizer = load_tokenizer(str(tiny_bert))
+    tokenizer.model_max_length = 32
+    config = encoder_configs()[kind][0]
+    config.num_labels = 28
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config)
+    plain = EncoderClassifier(model, tokenizer).predict(TEXTS)
+    halved = EncoderClassifier(model, tokenizer, "bf16").predict(TEXTS)
+    assert halved.dtype == np.float32
+    assert 0 < np.abs(plain - halved).max() < 0.01

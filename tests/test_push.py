@@ -11,6 +11,7 @@ from conftest import run_python
 from hub_server import CUT, Repo, serve
 from huggingface_hub import constants
 
+import run_finetune
 import run_push
 from utils.classifiers import load_classifier
 from utils.console import InputError
@@ -56,17 +57,20 @@ def push(hub, tmp_path, run, *options, token="writer", name="emotions"):
 
 @pytest.fixture
 def refused(hub, run, monkeypatch):
-    """The sentence with which run_push.py refuses, called in this process to save the time of starting another."""
+    """The sentence with which a script refuses, called in this process to save the time of starting another."""
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
-    def call(*options, token="writer", name="emotions", folder=run):
+    def call(*options, token="writer", name="emotions", folder=run, finetune=None):
         monkeypatch.delenv("HF_TOKEN", raising=False)
         if token:
             monkeypatch.setenv("HF_TOKEN", token)
+        main, arguments = run_push.main, [folder, "--hub_model_id", name]
+        if finetune:
+            main, arguments = run_finetune.main, finetune
         with pytest.raises(InputError) as caught:
-            run_push.main([str(folder), "--hub_model_id", name, *options])
+            main([*map(str, arguments), *options])
         return str(caught.value)
 
     return call
@@ -332,17 +336,18 @@ def test_fine_tuning_from_a_published_dataset_and_model_to_a_new_repository(hub,
     assert "writer" not in (folder / "run.json").read_text()
 
 
-def test_a_run_that_cannot_be_published_is_not_started(hub, finetune):
+def test_a_run_that_cannot_be_published_is_not_started(hub, refused, finetune_arguments, tmp_path):
+    arguments = [*finetune_arguments, "--output_dir", tmp_path / "finetuned"]
     for options, token, words in (
         (["--push_to_hub"], None, "HF_TOKEN"),
         (["--push_to_hub"], "reader", "may only read user/finetuned"),
         (["--push_to_hub", "--hub_token", "x"], "writer", "--hub_token would show the token"),
+        (["--push_to_hub", "--hub_strategy", "checkpoint"], "writer", "here is one, at the end"),
         (["--hub_model_id", "x"], "writer", "--hub_model_id without --push_to_hub"),
         (["--push_to_hub", "--model_name_or_path", "bad id"], "writer", "does not accept the model card's metadata"),
     ):
-        done, folder = finetune(*options, token=token)
-        assert words in one_error(done)
-        assert not (folder / "checkpoints").exists()
+        assert words in refused(*options, token=token, finetune=arguments)
+        assert not (tmp_path / "finetuned" / "checkpoints").exists()
     assert hub.repos == {}
 
 

@@ -119,6 +119,13 @@ def plain_parser(description: str) -> PlainParser:
     )
 
 
+class _OneLineEach(argparse.RawDescriptionHelpFormatter):
+    """Help with the arguments on the left, wide enough for each to be one line."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=36, width=140)
+
+
 class Parser(HfArgumentParser):
     """Dataclasses to arguments, with errors as `InputError`, no abbreviations, and a short `--help`."""
 
@@ -127,7 +134,7 @@ class Parser(HfArgumentParser):
             dataclass_types,
             description=description,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_OneLineEach,
         )
         config_help = f"a recipe: flat YAML with these arguments as keys (default {recipe})" if recipe else "a recipe"
         self.add_argument("--config", default=recipe, metavar="FILE.yaml", help=config_help)

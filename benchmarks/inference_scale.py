@@ -1,0 +1,106 @@
+"""Does the cost of run_inference.py grow with the file alone? Rows per second and peak memory by size of the file.
+
+    python benchmarks/inference_scale.py outputs/minilm [--sizes 1000 10000 100000] [--rows 1000000] [--precision auto]
+
+Texts are GoEmotions' training comments, again and again (GOEMOTIONS_DIR names a local copy; otherwise the Hub's).
+
+Speed is that of the model given, without loading it, at each size; the median of several runs, since a thousand rows
+pass in a second. Memory is the peak resident size of a whole run of the script on 1,000 rows and on --rows, with a
+shrunk copy of the model (two layers of 32, random weights), which reads and writes the same and is soon done.
+"""
+
+import argparse
+import csv
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from utils.classifiers import load_classifier, model_folder
+from utils.data import HUB_DATASET, load_splits
+from utils.hardware import bf16_pays
+from utils.inference import RowClassifier
+from utils.jobs import classify_file, open_parts
+from utils.progress import Progress
+from utils.results import markdown_table
+from utils.rows import read_rows
+
+
+def write_comments(path: Path, texts: list[str], rows: int) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text"])
+        writer.writerows(enumerate(islice(cycle(texts), rows)))
+    return path
+
+
+def rows_per_second(classifier: RowClassifier, source: Path, rows: int) -> float:
+    output = source.with_suffix(".jsonl")
+    started = time.perf_counter()
+    parts = open_parts(output, source, {"text_column": "text"}, resume=False)
+    classify_file(classifier, read_rows(source), parts, Progress(shown=False), resumable=True)
+    return rows / (time.perf_counter() - started)
+
+
+def shrunk(model: Path, folder: Path) -> Path:
+    config = AutoConfig.from_pretrained(model)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config.update({key: value for key, value in sizes.items() if hasattr(config, key)})
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return folder
+
+
+def peak_megabytes(model: Path, source: Path) -> float:
+    process = subprocess.Popen(
+        [sys.executable, "run_inference.py", "--use_cpu", "--model", model, "--input_file", source,
+         "--output_file", source.with_suffix(".jsonl")], cwd=ROOT,
+    )  # fmt: skip
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit("run_inference.py failed")
+    return usage.ru_maxrss / 1024
+
+
+def main(model: str, sizes: list[int], rows: int, precision: str) -> None:
+    texts = list(load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)["train"]["text"])
+    folder = model_folder(model)
+    precision = precision if precision != "auto" else "bf16" if bf16_pays(use_cpu=True) else "fp32"
+    with tempfile.TemporaryDirectory() as scratch:
+        classifier = RowClassifier(*load_classifier(str(folder), "cpu", precision))
+        rows_per_second(classifier, write_comments(Path(scratch) / "warm_up.csv", texts, 500), 500)
+        speeds = {}
+        for size in sizes:
+            source = write_comments(Path(scratch) / f"{size}.csv", texts, size)
+            repeats = max(1, min(9, 20_000 // size))
+            speeds[size] = statistics.median(rows_per_second(classifier, source, size) for _ in range(repeats))
+        lines = [
+            [f"{size:,}", f"{speed:,.0f}", f"{speed / max(speeds.values()):.2f}"] for size, speed in speeds.items()
+        ]
+        print(markdown_table([f"rows ({precision})", "rows/s", "of the fastest"], lines), flush=True)
+
+        small_model = shrunk(folder, Path(scratch) / "model")
+        peaks = {
+            size: peak_megabytes(small_model, write_comments(Path(scratch) / f"memory_{size}.csv", texts, size))
+            for size in (1000, rows)
+        }
+        lines = [[f"{size:,}", f"{peak:,.0f}", f"{peak - peaks[1000]:+,.0f}"] for size, peak in peaks.items()]
+        print("\n" + markdown_table(["rows (shrunk model)", "peak MB", "against 1,000 rows"], lines))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    main(**vars(parser.parse_args()))
