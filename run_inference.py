@@ -30,7 +30,7 @@ from utils.output import SUFFIXES, output_problem
 from utils.parts import digest
 from utils.processes import layout, leave
 from utils.progress import Progress
-from utils.rows import READERS, Row, count_rows, read_rows
+from utils.rows import READERS, Row, count_rows, input_problem, read_rows
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -61,6 +61,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     problems = []
     if args.texts and args.input_file:
         problems.append("Texts and --input_file were both given; give one of them.")
+    if args.input_file and (problem := input_problem(args.input_file)):
+        problems.append(problem)
     if args.input_file and args.output_file and args.input_file.resolve() == args.output_file.resolve():
         problems.append(f"--output_file {args.output_file} is the input file; give another name.")
     elif args.output_file and (problem := output_problem(args.output_file)):

@@ -20,8 +20,7 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -33,6 +32,8 @@ from utils.jobs import classify_file, open_parts
 from utils.progress import Progress
 from utils.results import markdown_table
 from utils.rows import read_rows
+
+SCRIPT = Path(__file__).resolve().parent.parent / "run_inference.py"
 
 
 def write_comments(path: Path, texts: list[str], rows: int) -> Path:
@@ -62,8 +63,8 @@ def shrunk(model: Path, folder: Path) -> Path:
 
 def peak_megabytes(model: Path, source: Path) -> float:
     process = subprocess.Popen(
-        [sys.executable, "run_inference.py", "--use_cpu", "--model", model, "--input_file", source,
-         "--output_file", source.with_suffix(".jsonl")], cwd=ROOT,
+        [sys.executable, SCRIPT, "--use_cpu", "--model", model, "--input_file", source,
+         "--output_file", source.with_suffix(".jsonl")]
     )  # fmt: skip
     _, status, usage = os.wait4(process.pid, 0)
     if status:

@@ -51,14 +51,10 @@ def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text
     Raises:
         InputError: there is no such file, its suffix is unknown, or it is not of its format at all.
     """
-    reader = READERS.get(kind_of(path)[0])
-    if reader is None:
-        raise InputError(
-            f"{path}: unknown kind of file {path.suffix!r}; accepted: {', '.join(READERS)}, the text formats also "
-            "with .gz or .zst."
-        )
+    if problem := input_problem(path, is_open=file is not None):
+        raise InputError(problem)
+    reader = READERS[kind_of(path)[0]]
     if reader is _read_parquet:
-        _check_file(path)
         yield from _read_parquet(path)
         return
     with file or open_file(path) as opened:
@@ -68,18 +64,22 @@ def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text
             raise _unreadable(path, error) from error
 
 
+def input_problem(path: Path, is_open: bool = False) -> str | None:
+    """Why a file of this name cannot be read, as a sentence; None if it can, so far."""
+    if kind_of(path)[0] not in READERS:
+        return (
+            f"{path}: unknown kind of file {path.suffix!r}; accepted: {', '.join(READERS)}, the text formats also "
+            "with .gz or .zst."
+        )
+    return f"{path}: there is no such file." if not is_open and not path.is_file() else None
+
+
 def open_file(path: Path) -> BinaryIO:
-    """A file's content, decompressed on the way; `InputError` where there is none."""
-    _check_file(path)
+    """A file's content, decompressed on the way."""
     compression = kind_of(path)[1]
     if compression is None:
         return path.open("rb")
     return io.BufferedReader(pyarrow.input_stream(str(path), compression=compression), 1 << 20)
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
 
 
 def _unreadable(path: Path, error: OSError) -> Exception:

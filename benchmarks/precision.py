@@ -1,0 +1,46 @@
+"""What bf16 changes: decisions on GoEmotions' validation split that differ from those in fp32, and the time it saves.
+
+    python benchmarks/precision.py outputs/minilm
+
+A comment counts as changed when any of its labels is decided otherwise at the model's own thresholds. GOEMOTIONS_DIR
+names a local copy of the comments; otherwise they are the Hub's.
+"""
+
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.classifiers import load_classifier
+from utils.data import HUB_DATASET, load_splits
+from utils.results import markdown_table
+
+
+def main(model: str) -> None:
+    texts = list(load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)["validation"]["text"])
+    classifiers = {precision: load_classifier(model, "cpu", precision) for precision in ("fp32", "bf16")}
+    seconds: dict[str, list[float]] = {precision: [] for precision in classifiers}
+    probabilities: dict[str, np.ndarray] = {}
+    for _ in range(3):  # alternating
+        for precision, (classifier, _) in classifiers.items():
+            started = time.perf_counter()
+            probabilities[precision] = classifier.predict(texts)
+            seconds[precision].append(time.perf_counter() - started)
+    thresholds = classifiers["fp32"][1]
+    lines = []
+    for precision, found in probabilities.items():
+        changed = ((found >= thresholds) != (probabilities["fp32"] >= thresholds)).any(axis=1)
+        away = np.abs(found - probabilities["fp32"]).max()
+        speed = len(texts) / statistics.median(seconds[precision])
+        lines.append([precision, f"{changed.sum()} ({100 * changed.mean():.2f} %)", f"{away:.4f}", f"{speed:,.0f}"])
+    header = ["precision", f"changed of {len(texts):,} comments", "largest difference of a probability", "texts/s"]
+    print(markdown_table(header, lines))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
