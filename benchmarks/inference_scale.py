@@ -77,7 +77,7 @@ def main(model: str, sizes: list[int], rows: int, precision: str) -> None:
     folder = model_folder(model)
     precision = precision if precision != "auto" else "bf16" if bf16_pays(use_cpu=True) else "fp32"
     with tempfile.TemporaryDirectory() as scratch:
-        classifier = RowClassifier(*load_classifier(str(folder), "cpu", precision))
+        classifier = RowClassifier(*load_classifier(str(folder), "cpu", precision=precision))
         rows_per_second(classifier, write_comments(Path(scratch) / "warm_up.csv", texts, 500), 500)
         speeds = {}
         for size in sizes:

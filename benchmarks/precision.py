@@ -23,7 +23,7 @@ from utils.results import markdown_table
 
 def main(model: str) -> None:
     texts = list(load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)["validation"]["text"])
-    classifiers = {precision: load_classifier(model, "cpu", precision) for precision in ("fp32", "bf16")}
+    classifiers = {precision: load_classifier(model, "cpu", precision=precision) for precision in ("fp32", "bf16")}
     seconds: dict[str, list[float]] = {precision: [] for precision in classifiers}
     probabilities: dict[str, np.ndarray] = {}
     for _ in range(3):  # alternating
