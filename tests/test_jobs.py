@@ -18,6 +18,7 @@ import run_inference
 from utils import inference, jobs, parts
 from utils.classifiers import EncoderClassifier, load_classifier
 from utils.console import InputError, one_sentence_errors
+from utils.rows import read_rows
 
 KINDS = (".jsonl", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.zst")
 KILLS = ("after 1", "after 4", "within 3", "joining", "joined")
@@ -255,6 +256,15 @@ def test_broken_csv_costs_its_own_rows_alone(finished_run, tmp_path, capsys):
     assert errors[-1] == "5 row(s) could not be classified"
     for number, words in {2: "not CSV", 6: "4 column(s)", 7: "1 column(s)", 10: "not CSV", 11: "not CSV"}.items():
         assert any(f"in.csv line {number}: {words}" in line for line in errors), (number, errors)
+
+
+def test_a_quote_left_open_gives_back_every_line_it_took(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.rows.MAX_LINES", 3)
+    lines = ["id,text", *(f'{i},"open' if i in (2, 3, 7) else f"{i},fine" for i in range(12))]
+    (tmp_path / "in.csv").write_text("\n".join(lines))
+    found = list(read_rows(tmp_path / "in.csv"))
+    assert [row.cells["id"] for row in found] == [str(i) for i in range(12)]
+    assert [i for i, row in enumerate(found) if row.problem] == [2, 3, 7]
 
 
 @pytest.mark.parametrize("source", [".txt.gz", ".jsonl.zst", ".csv.gz", ".tsv.zst"])

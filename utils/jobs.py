@@ -61,6 +61,9 @@ def classify_file(
                     written = writer.submit(_store, parts, number, results)
             if written:
                 written.result()
+        progress.close()
+        wait_for_all()
+        return parts.join(count) if is_main_process() else 0
     except BaseException:
         progress.close()
         if not resumable:
@@ -68,9 +71,6 @@ def classify_file(
         elif kept := len(parts.finished()):
             print(f"{kept:,} finished part(s) are kept; the same command with --resume goes on.", file=sys.stderr)
         raise
-    progress.close()
-    wait_for_all()
-    return parts.join(count) if is_main_process() else 0
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -153,7 +153,7 @@ def _csv_records(name: str, file: BinaryIO) -> Iterator[tuple[str, list[str], st
         while True:
             line = again.popleft() if again else next(lines, None)
             if line is None or len(record) == MAX_LINES:
-                again.extend([line] if line else [])
+                again.extendleft([line] if line else [])
                 if record:
                     raise _OpenQuoteError("a quote is opened and not closed")
                 return
