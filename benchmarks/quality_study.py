@@ -4,10 +4,11 @@
     python benchmarks/quality_study.py --variants plain rate_1e-4 --seeds 42 43 --rows 10000
     python benchmarks/quality_study.py --variants distil_mpnet --seeds 42 --folder study   # after its teacher's run
 
-Each run appends one line to the results file, and one more for each running average of its weights (`+ema_…`); runs that
-stand there already are passed over, so that a study that was killed goes on with the same command. Validation scores
-are those of unseen rows: thresholds are fitted on one half of it and scored on the other, 20 times. The test split is
-not even read. Probabilities of validation (with --predict_train, of train as well, for teachers) are kept in --folder.
+Each run appends one line to the results file, and one more for each running average of its weights (`+ema_…`); runs
+that stand there already are passed over, so that a study that was killed goes on with the same command. Validation
+scores are those of unseen rows: thresholds are fitted on one half of it and scored on the other, 20 times; for a recipe
+with max_eval_samples, they are fitted on so many rows, drawn 20 times. The test split is not even read. Probabilities
+of validation (with --predict_train, of train as well, for teachers) are kept in --folder.
 
     python benchmarks/quality_study.py --table            # the results file as a table, differences to plain
 """
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from datasets import Dataset
 from sklearn.metrics import average_precision_score
 from torch import nn
@@ -47,7 +49,6 @@ from utils.thresholds import decide, fit_thresholds
 from utils.training import EmotionTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPE = ROOT / "recipes" / "minilm.yaml"
 RESULTS = ROOT / "benchmarks" / "results" / "quality_study.jsonl"
 EMA_EVERY = 10  # steps between updates of the running averages
 
@@ -152,6 +153,13 @@ VARIANTS = {
     "pooler_identity_head_rate": Variant(prepare=identity_pooler, pooler_as_head=True),
     "zero_classifier": Variant(prepare=zero_classifier),
     "frozen_embeddings": Variant(prepare=freeze_embeddings),
+    "rate_2e-4": Variant({"learning_rate": 2e-4}),
+    "rate_1e-4_head_5e-3": Variant({"head_learning_rate": 5e-3}),
+    "rate_2e-4_head_5e-3": Variant({"learning_rate": 2e-4, "head_learning_rate": 5e-3}),
+    "rate_2e-4_head_1e-2": Variant({"learning_rate": 2e-4, "head_learning_rate": 1e-2}),
+    "rate_3e-4_head_5e-3": Variant({"learning_rate": 3e-4, "head_learning_rate": 5e-3}),
+    "dropout_0": Variant(prepare=set_dropout(0.0)),
+    "no_warmup": Variant({"warmup_steps": 0}),
     "mpnet": Variant({"learning_rate": 5e-5, "head_learning_rate": 1e-3}),
     "born_again": Variant(teachers=("plain",)),
     "distil_mpnet": Variant(teachers=("mpnet",)),
@@ -263,14 +271,16 @@ def targets(gold: np.ndarray, variant: Variant, folder: Path, seed: int) -> np.n
 def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_name: str) -> list[dict[str, Any]]:
     """Train one variant; one result for its last weights and one for each running average."""
     variant = VARIANTS[name]
-    chosen = {"model_name_or_path": model_name, "seed": seed, **variant.arguments}
-    argv = ["--config", str(RECIPE)] + [part for key, value in chosen.items() for part in (f"--{key}", str(value))]
+    chosen = {"seed": seed, **variant.arguments} | ({"model_name_or_path": model_name} if model_name else {})
+    argv = ["--config", str(options.recipe)] + [
+        part for key, value in chosen.items() for part in (f"--{key}", str(value))
+    ]
     argv += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
     argv += ["--logging_strategy", "no", "--disable_tqdm", "true", "--output_dir", str(options.folder / "trainer")]
     kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, TrainingArguments)
-    _, model_args, _, _, args = parse_arguments(kinds, argv, "")
+    data_args, model_args, _, _, args = parse_arguments(kinds, argv, "")
     names = label_names(splits)
-    train = stratified_subset(splits["train"], options.rows, 42)  # the same rows for every seed
+    train = stratified_subset(splits["train"], options.rows or data_args.max_train_samples, seed)
     path, _ = resolve_model(model_args.model_name_or_path)
     tokenizer = load_tokenizer(path)
     train_set, dev = (encode(split, tokenizer, model_args.max_seq_length) for split in (train, splits["validation"]))
@@ -307,12 +317,11 @@ def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_n
     for suffix, state in states.items():
         model.load_state_dict(state)
         judged = probabilities(model, tokenizer, dev, args.bf16)
-        run = f"{name}{suffix}_{seed}_{len(train)}"
+        run = f"{options.recipe.stem}_{name}{suffix}_{seed}_{len(train)}"
         np.save(options.folder / f"{run}_dev.npy", judged)
-        results.append(
-            {"variant": name + suffix, "seed": seed, "rows": len(train), "epochs": args.num_train_epochs,
-             "minutes": round(minutes, 1), "train_loss": round(final_loss, 5), **unseen_scores(dev_gold, judged)}
-        )  # fmt: skip
+        setting = {"recipe": options.recipe.stem, "variant": name + suffix, "seed": seed, "rows": len(train)}
+        setting |= {"epochs": args.num_train_epochs, "minutes": round(minutes, 1), "train_loss": round(final_loss, 5)}
+        results.append(setting | unseen_scores(dev_gold, judged, data_args.max_eval_samples))
         print(json.dumps(results[-1]), flush=True)
     if options.predict_train:
         model.load_state_dict(states[options.predict_train.replace("last", "")])
@@ -330,14 +339,14 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 def table(results: list[dict[str, Any]]) -> str:
     """Means over seeds; the difference to plain is taken over the seeds both have."""
     lines = []
-    for rows in sorted({r["rows"] for r in results}):
+    for recipe, rows in sorted({(result["recipe"], result["rows"]) for result in results}):
         runs = {}
         for result in results:
-            if result["rows"] == rows:
+            if (result["recipe"], result["rows"]) == (recipe, rows):
                 runs.setdefault(result["variant"], {})[result["seed"]] = result
         plain = runs.get("plain", {})
         for name, by_seed in runs.items():
-            cells = [f"{rows:,}", name, str(len(by_seed))]
+            cells = [recipe, f"{rows:,}", name, str(len(by_seed))]
             shared = sorted(set(by_seed) & set(plain))
             for metric in ("f1_micro", "f1_macro", "map", "bce"):
                 cells.append(f"{statistics.mean(run[metric] for run in by_seed.values()):.4f}")
@@ -347,7 +356,19 @@ def table(results: list[dict[str, Any]]) -> str:
                     cells.append("–" if name == "plain" or not gaps else f"{statistics.mean(gaps):+.4f}{spread}")
             cells.append(f"{statistics.mean(run['minutes'] for run in by_seed.values()):.1f}")
             lines.append(cells)
-    header = ["rows", "variant", "seeds", "micro", "against plain", "macro", "against plain", "mAP", "BCE", "minutes"]
+    header = [
+        "recipe",
+        "rows",
+        "variant",
+        "seeds",
+        "micro",
+        "against plain",
+        "macro",
+        "against plain",
+        "mAP",
+        "BCE",
+        "minutes",
+    ]
     return markdown_table(header, lines)
 
 
@@ -356,7 +377,8 @@ if __name__ == "__main__":
     parser.add_argument("--variants", nargs="+", default=[], choices=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
     parser.add_argument("--rows", type=int, help="train on a stratified subset (unset: all rows)")
-    parser.add_argument("--model_name_or_path", default="minilm")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "minilm.yaml", help="what plain is")
+    parser.add_argument("--model_name_or_path", help="instead of the recipe's")
     parser.add_argument("--ema", nargs="*", type=float, default=[0.99, 0.998])
     parser.add_argument("--predict_train", nargs="?", const="last", help="keep train probabilities; last or +ema_…")
     parser.add_argument("--folder", type=Path, default=Path("outputs/quality_study"))
@@ -373,12 +395,11 @@ if __name__ == "__main__":
         options.results.parent.mkdir(parents=True, exist_ok=True)
         data = load_splits(os.environ.get("GOEMOTIONS_DIR", HUB_DATASET))
         data.pop("test", None)
-        rows = min(options.rows or len(data["train"]), len(data["train"]))
+        done = {(r["recipe"], r["variant"], r["seed"], r["rows"]) for r in read_results(options.results)}
+        rows = options.rows or yaml.safe_load(options.recipe.read_text()).get("max_train_samples", len(data["train"]))
         for seed in options.seeds:
             for name in options.variants:
-                if any(
-                    (r["variant"], r["seed"], r["rows"]) == (name, seed, rows) for r in read_results(options.results)
-                ):
+                if (options.recipe.stem, name, seed, rows) in done:
                     continue
                 for result in train_one(name, seed, options, data, options.model_name_or_path):
                     with options.results.open("a") as file:
