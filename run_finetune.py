@@ -10,9 +10,7 @@ Without --config, recipes/bert_base.yaml is the recipe; arguments override it.
 
 from pathlib import Path
 
-import numpy as np
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from transformers import DataCollatorWithPadding, TrainingArguments, set_seed
 
 from utils.arguments import (
@@ -28,9 +26,10 @@ from utils.calibration import calibrate, fit_calibration
 from utils.card import write_card
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
+from utils.distillation import soften
 from utils.encoding import encode, shortest_first
 from utils.head import init_head_bias
-from utils.inference import calibrate_saved_model, fold_saved_model, load_classifier
+from utils.inference import calibrate_saved_model, fold_saved_model, load_classifier, predict_together
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
 from utils.metrics import compute_metrics
@@ -81,6 +80,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     eval_set = shortest_first(encode(splits["validation"], tokenizer, model_args.max_seq_length))
     if model_args.init_head_bias and head_is_new:
         init_head_bias(model, multi_hot(splits["train"]["labels"], len(names)))
+    if model_args.teacher:
+        texts, weight = splits["train"]["text"], model_args.teacher_weight
+        train_set = soften(train_set, texts, model_args.teacher, weight, names, args.device)
     say(f"{base_model or model_path}: {model.num_parameters() / 1e6:.1f}M parameters, {len(names)} labels")
 
     # 4. Train. Each epoch ends with an evaluation and a checkpoint; the best one is loaded at the end.
@@ -103,21 +105,17 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 5. Judge what was saved, as a user will load it: every process takes its share, in fp32.
     classifier, _ = load_classifier(str(run_dir), device=args.device)
-    state = PartialState()
     probabilities = {}
     for split in [split for split in ("validation", "test") if split in splits]:
         say(f"predicting {rows[split]:,} {split} comments …")
-        with state.split_between_processes(list(splits[split]["text"])) as texts:
-            probabilities[split] = gather_object(list(classifier.predict(texts)) if texts else [])
-    if not state.is_main_process:
+        probabilities[split] = predict_together(classifier, splits[split]["text"])
+    if not PartialState().is_main_process:
         leave_together()
         return {}
 
     # 6. Calibration and thresholds from validation, scores on validation and test, files.
     predictions = {
-        name: Predictions(
-            splits[split]["text"], multi_hot(splits[split]["labels"], len(names)), np.stack(probabilities[split])
-        )
+        name: Predictions(splits[split]["text"], multi_hot(splits[split]["labels"], len(names)), probabilities[split])
         for name, split in (("eval", "validation"), ("test", "test"))
         if split in splits
     }

@@ -2,13 +2,14 @@
 
     python benchmarks/quality_study.py --list
     python benchmarks/quality_study.py --variants plain rate_1e-4 --seeds 42 43 --rows 10000
-    python benchmarks/quality_study.py --variants distil_mpnet --seeds 42 --folder study   # after its teacher's run
+    python benchmarks/quality_study.py --variants distil --teacher outputs/minilm
+    python benchmarks/quality_study.py --score plain outputs/minilm    # what a finished run is on the study's scale
 
 Each run appends one line to the results file, and one more for each running average of its weights (`+ema_…`); runs
 that stand there already are passed over, so that a study that was killed goes on with the same command. Validation
 scores are those of unseen rows: thresholds are fitted on one half of it and scored on the other, 20 times; for a recipe
 with max_eval_samples, they are fitted on so many rows, drawn 20 times. The test split is not even read. Probabilities
-of validation (with --predict_train, of train as well, for teachers) are kept in --folder.
+of validation are kept in --folder.
 
     python benchmarks/quality_study.py --table            # the results file as a table, differences to plain
 """
@@ -39,12 +40,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.threshold_strategies import f1
 from utils.arguments import DataArguments, ModelArguments, OutputArguments, ThresholdArguments, parse_arguments
 from utils.data import HUB_DATASET, label_names, load_splits, stratified_subset
+from utils.distillation import soften
 from utils.encoding import encode
 from utils.head import init_head_bias, output_layer
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
 from utils.modeling import load_model, load_tokenizer, resolve_model
-from utils.results import markdown_table
+from utils.results import RESULTS_FILE, markdown_table, read_json, read_predictions
 from utils.thresholds import decide, fit_thresholds
 from utils.training import EmotionTrainer
 
@@ -109,16 +111,15 @@ class Variant:
     """What differs from the plain recipe.
 
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
-    `teachers` are variants whose probabilities of the training rows (mean over them) make up `teacher_weight` of the
-    targets; `layer_decay` multiplies the rate once a layer from the top down.
+    `teacher_weight` is the share that the runs named by --teacher have in the targets; `layer_decay` multiplies the
+    rate once a layer from the top down; `pos_weight` is an exponent of the inverse label frequency.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
     loss: Callable = multilabel_loss
     prepare: Callable[[nn.Module], None] | None = None
     smoothing: float = 0.0
-    teachers: tuple[str, ...] = ()
-    teacher_weight: float = 0.5
+    teacher_weight: float = 0.0
     layer_decay: float | None = None
     pooler_as_head: bool = False
     pos_weight: float = 0.0
@@ -161,8 +162,8 @@ VARIANTS = {
     "dropout_0": Variant(prepare=set_dropout(0.0)),
     "no_warmup": Variant({"warmup_steps": 0}),
     "mpnet": Variant({"learning_rate": 5e-5, "head_learning_rate": 1e-3}),
-    "born_again": Variant(teachers=("plain",)),
-    "distil_mpnet": Variant(teachers=("mpnet",)),
+    "distil": Variant(teacher_weight=0.5),
+    "distil_0.8": Variant(teacher_weight=0.8),
 }
 
 
@@ -257,17 +258,6 @@ def unseen_scores(gold: np.ndarray, judged: np.ndarray, fitted_rows: int | None 
     }
 
 
-def targets(gold: np.ndarray, variant: Variant, folder: Path, seed: int) -> np.ndarray:
-    """The training targets: gold labels, moved towards frequencies or a teacher's probabilities."""
-    soft = gold.copy()
-    if variant.smoothing:
-        soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
-    if variant.teachers:
-        answers = [np.load(folder / f"{name}_train.npy") for name in variant.teachers]
-        soft = (1 - variant.teacher_weight) * gold + variant.teacher_weight * np.mean(answers, axis=0)
-    return soft.astype(np.float32)
-
-
 def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_name: str) -> list[dict[str, Any]]:
     """Train one variant; one result for its last weights and one for each running average."""
     variant = VARIANTS[name]
@@ -290,10 +280,12 @@ def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_n
     init_head_bias(model, gold)
     if variant.prepare:
         variant.prepare(model)
-    features = train_set.features
-    train_set = train_set.remove_columns("labels").add_column(
-        "labels", list(targets(gold, variant, options.folder, seed)), feature=features["labels"]
-    )
+    if variant.smoothing:
+        soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
+        feature = train_set.features["labels"]
+        train_set = train_set.remove_columns("labels").add_column("labels", list(soft), feature=feature)
+    if variant.teacher_weight:
+        train_set = soften(train_set, train["text"], options.teacher, variant.teacher_weight, names)
     loss = variant.loss
     if variant.pos_weight:
         weight = torch.from_numpy((gold.mean(axis=0) ** -variant.pos_weight).astype(np.float32))
@@ -323,10 +315,17 @@ def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_n
         setting |= {"epochs": args.num_train_epochs, "minutes": round(minutes, 1), "train_loss": round(final_loss, 5)}
         results.append(setting | unseen_scores(dev_gold, judged, data_args.max_eval_samples))
         print(json.dumps(results[-1]), flush=True)
-    if options.predict_train:
-        model.load_state_dict(states[options.predict_train.replace("last", "")])
-        np.save(options.folder / f"{name}_train.npy", probabilities(model, tokenizer, train_set, args.bf16))
     return results
+
+
+def score_run(name: str, run: Path, path: Path) -> None:
+    """Append what a finished run of run_finetune.py is on the study's scale."""
+    record, results = read_json(run / "run.json"), read_json(run / RESULTS_FILE)
+    _, (_, gold, judged) = read_predictions(run, "eval")
+    setting = {"recipe": "minilm", "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
+    setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": round(results["train_runtime"] / 60, 1)}
+    with path.open("a") as file:
+        file.write(json.dumps(setting | {"train_loss": results["train_loss"]} | unseen_scores(gold, judged)) + "\n")
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -380,7 +379,8 @@ if __name__ == "__main__":
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "minilm.yaml", help="what plain is")
     parser.add_argument("--model_name_or_path", help="instead of the recipe's")
     parser.add_argument("--ema", nargs="*", type=float, default=[0.99, 0.998])
-    parser.add_argument("--predict_train", nargs="?", const="last", help="keep train probabilities; last or +ema_…")
+    parser.add_argument("--teacher", nargs="+", default=[], metavar="OUTPUT_DIR", help="for the variants distil…")
+    parser.add_argument("--score", nargs="+", metavar=("NAME", "OUTPUT_DIR"), help="score finished runs as a variant")
     parser.add_argument("--folder", type=Path, default=Path("outputs/quality_study"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--list", action="store_true", help="name the variants and stop")
@@ -388,6 +388,9 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.list:
         print("\n".join(f"{name:28}{variant}" for name, variant in VARIANTS.items()))
+    elif options.score:
+        for run in map(Path, options.score[1:]):
+            score_run(options.score[0], run, options.results)
     elif options.table:
         print(table(read_results(options.results)))
     else:

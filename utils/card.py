@@ -14,7 +14,8 @@ from utils.results import RESULTS_FILE, STRATEGIES_FILE, THRESHOLDS_FILE, markdo
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 RECIPE_KEYS = (
     "dataset_name", "dataset_config_name", "max_train_samples", "max_eval_samples", "model_name_or_path",
-    "max_seq_length", "learning_rate", "head_learning_rate", "init_head_bias", "num_train_epochs", "max_features",
+    "max_seq_length", "learning_rate", "head_learning_rate", "init_head_bias", "teacher", "teacher_weight",
+    "num_train_epochs", "max_features",
     "per_device_train_batch_size", "gradient_accumulation_steps", "weight_decay", "warmup_steps", "lr_scheduler_type",
     "train_sampling_strategy", "bf16", "fp16", "threshold_strategy", "threshold_metric",
 )  # fmt: skip
@@ -81,6 +82,10 @@ def _public(arguments: dict[str, Any]) -> dict[str, Any]:
     for key in ("dataset_name", "model_name_or_path"):
         if key in chosen and Path(chosen[key]).is_dir():
             chosen[key] = Path(chosen[key]).name
+    if "teacher" in chosen:
+        chosen["teacher"] = [Path(name).name if Path(name).is_dir() else name for name in chosen["teacher"]]
+    else:
+        chosen.pop("teacher_weight", None)
     return chosen
 
 
