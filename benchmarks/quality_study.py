@@ -8,8 +8,8 @@
 Each run appends one line to the results file, and one more for each running average of its weights (`+ema_…`); runs
 that stand there already are passed over, so that a study that was killed goes on with the same command. Validation
 scores are those of unseen rows: thresholds are fitted on one half of it and scored on the other, 20 times; for a recipe
-with max_eval_samples, they are fitted on so many rows, drawn 20 times. The test split is not even read. Probabilities
-of validation are kept in --folder.
+with max_eval_samples, they are fitted on so many rows, drawn 20 times. The test split is not even read. Minutes count
+the work of all cores together. Probabilities of validation are kept in --folder.
 
     python benchmarks/quality_study.py --table            # the results file as a table, differences to plain
 """
@@ -301,9 +301,9 @@ def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_n
         processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer), compute_loss_func=loss,
         callbacks=[averages],
     )  # fmt: skip
-    started = time.perf_counter()
+    started = time.process_time()
     final_loss = trainer.train().training_loss
-    minutes = (time.perf_counter() - started) / 60
+    minutes = (time.process_time() - started) / 60
     states = {"": copy.deepcopy(model.state_dict())} | {f"+ema_{d}": a for d, a in averages.averages.items()}
     results = []
     for suffix, state in states.items():
