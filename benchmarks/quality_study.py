@@ -42,7 +42,7 @@ from utils.arguments import DataArguments, ModelArguments, OutputArguments, Thre
 from utils.data import HUB_DATASET, label_names, load_splits, stratified_subset
 from utils.distillation import soften
 from utils.encoding import encode
-from utils.head import init_head_bias, output_layer
+from utils.head import init_head_bias, open_pooler, output_layer
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
 from utils.modeling import load_model, load_tokenizer, resolve_model
@@ -94,10 +94,6 @@ def head_dropout(p: float) -> Callable[[nn.Module], None]:
     return prepare
 
 
-def identity_pooler(model: nn.Module) -> None:
-    nn.init.eye_(model.base_model.pooler.dense.weight)
-
-
 def zero_classifier(model: nn.Module) -> None:
     nn.init.zeros_(output_layer(model).weight)
 
@@ -112,7 +108,8 @@ class Variant:
 
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
     `teacher_weight` is the share that the runs named by --teacher have in the targets; `layer_decay` multiplies the
-    rate once a layer from the top down; `pos_weight` is an exponent of the inverse label frequency.
+    rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the head's rate; `pos_weight` is an
+    exponent of the inverse label frequency.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -149,9 +146,13 @@ VARIANTS = {
     "pos_weight_sqrt": Variant(pos_weight=0.5),
     "pos_weight_quarter": Variant(pos_weight=0.25),
     "rdrop_1": Variant(rdrop=1.0),
-    "pooler_identity": Variant(prepare=identity_pooler),
+    "pooler_identity": Variant(prepare=open_pooler),
     "pooler_head_rate": Variant(pooler_as_head=True),
-    "pooler_identity_head_rate": Variant(prepare=identity_pooler, pooler_as_head=True),
+    "pooler_identity_head_rate": Variant(prepare=open_pooler, pooler_as_head=True),
+    "pooler_rate_2e-4_head_5e-3": Variant({"learning_rate": 2e-4, "head_learning_rate": 5e-3}, pooler_as_head=True),
+    "pooler_rate_2e-4": Variant({"learning_rate": 2e-4}, pooler_as_head=True),
+    "pooler_dropout_0": Variant(prepare=set_dropout(0.0), pooler_as_head=True),
+    "pooler_identity_rate_2e-4": Variant({"learning_rate": 2e-4}, prepare=open_pooler, pooler_as_head=True),
     "zero_classifier": Variant(prepare=zero_classifier),
     "frozen_embeddings": Variant(prepare=freeze_embeddings),
     "rate_2e-4": Variant({"learning_rate": 2e-4}),
@@ -177,23 +178,21 @@ class StudyTrainer(EmotionTrainer):
     def __init__(self, *args, variant: Variant, **kwargs):
         super().__init__(*args, **kwargs)
         self.variant = variant
+        if not variant.pooler_as_head:
+            self.head = {name for name in self.head if ".pooler." not in name}
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
-        if self.variant.layer_decay is None and not self.variant.pooler_as_head:
+        if self.variant.layer_decay is None:
             return optimizer
         names = {parameter: name for name, parameter in self.model.named_parameters()}
-        layers = self.model.config.num_hidden_layers
-        groups = []
+        layers, groups = self.model.config.num_hidden_layers, []
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                name, rate = names[parameter], group["lr"]
-                if self.variant.pooler_as_head and ".pooler." in name:
-                    rate = self.head_learning_rate
-                elif self.variant.layer_decay is not None and rate == self.args.learning_rate:
-                    parts = name.split(".")
+                rate, parts = group["lr"], names[parameter].split(".")
+                if names[parameter] not in self.head and "pooler" not in parts:
                     layer = int(parts[parts.index("layer") + 1]) + 1 if "layer" in parts else 0
-                    rate *= self.variant.layer_decay ** (layers - layer) if ".pooler." not in name else 1
+                    rate *= self.variant.layer_decay ** (layers - layer)
                 groups.append({**group, "params": [parameter], "lr": rate})
         optimizer.param_groups[:] = groups
         return optimizer
