@@ -28,7 +28,7 @@ from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import fingerprint, label_names, load_splits, stratified_subset
 from utils.distillation import soften
 from utils.encoding import encode, shortest_first
-from utils.head import init_head_bias
+from utils.head import init_head_bias, open_pooler
 from utils.inference import calibrate_saved_model, fold_saved_model, load_classifier, predict_together
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
@@ -78,6 +78,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     model, head_is_new = load_model(model_path, names)
     train_set = encode(splits["train"], tokenizer, model_args.max_seq_length)
     eval_set = shortest_first(encode(splits["validation"], tokenizer, model_args.max_seq_length))
+    if head_is_new:
+        open_pooler(model)
     if model_args.init_head_bias and head_is_new:
         init_head_bias(model, multi_hot(splits["train"]["labels"], len(names)))
     if model_args.teacher:
