@@ -149,10 +149,12 @@ VARIANTS = {
     "pooler_identity": Variant(prepare=open_pooler),
     "pooler_head_rate": Variant(pooler_as_head=True),
     "pooler_identity_head_rate": Variant(prepare=open_pooler, pooler_as_head=True),
-    "pooler_rate_2e-4_head_5e-3": Variant({"learning_rate": 2e-4, "head_learning_rate": 5e-3}, pooler_as_head=True),
-    "pooler_rate_2e-4": Variant({"learning_rate": 2e-4}, pooler_as_head=True),
-    "pooler_dropout_0": Variant(prepare=set_dropout(0.0), pooler_as_head=True),
-    "pooler_identity_rate_2e-4": Variant({"learning_rate": 2e-4}, prepare=open_pooler, pooler_as_head=True),
+    "open_rate_2e-4": Variant({"learning_rate": 2e-4}, prepare=open_pooler, pooler_as_head=True),
+    "open_rate_2e-4_head_5e-3": Variant(
+        {"learning_rate": 2e-4, "head_learning_rate": 5e-3}, prepare=open_pooler, pooler_as_head=True
+    ),
+    "open_head_1e-3": Variant({"head_learning_rate": 1e-3}, prepare=open_pooler, pooler_as_head=True),
+    "open_rate_1e-4": Variant({"learning_rate": 1e-4}, prepare=open_pooler, pooler_as_head=True),
     "zero_classifier": Variant(prepare=zero_classifier),
     "frozen_embeddings": Variant(prepare=freeze_embeddings),
     "rate_2e-4": Variant({"learning_rate": 2e-4}),
