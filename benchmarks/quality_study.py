@@ -328,9 +328,10 @@ def score_run(name: str, run: Path, path: Path) -> None:
     record, results = read_json(run / "run.json"), read_json(run / RESULTS_FILE)
     _, (_, gold, judged) = read_predictions(run, "eval")
     setting = {"recipe": "minilm", "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
-    setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": round(results["train_runtime"] / 60, 1)}
+    setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": None}
+    setting |= {"train_loss": round(results["train_loss"], 5)}
     with path.open("a") as file:
-        file.write(json.dumps(setting | {"train_loss": results["train_loss"]} | unseen_scores(gold, judged)) + "\n")
+        file.write(json.dumps(setting | unseen_scores(gold, judged)) + "\n")
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -358,7 +359,8 @@ def table(results: list[dict[str, Any]]) -> str:
                     gaps = [by_seed[seed][metric] - plain[seed][metric] for seed in shared]
                     spread = f" ± {statistics.stdev(gaps):.4f}" if len(gaps) > 1 else ""
                     cells.append("–" if name == "plain" or not gaps else f"{statistics.mean(gaps):+.4f}{spread}")
-            cells.append(f"{statistics.mean(run['minutes'] for run in by_seed.values()):.1f}")
+            minutes = [run["minutes"] for run in by_seed.values() if run["minutes"]]
+            cells.append(f"{statistics.mean(minutes):.1f}" if minutes else "–")
             lines.append(cells)
     header = [
         "recipe",
