@@ -1,4 +1,4 @@
-"""What pays? One ingredient at a time against recipes/minilm.yaml, trained on train and judged on validation alone.
+"""What pays? One ingredient at a time against the plain recipe, trained on train and judged on validation alone.
 
     python benchmarks/quality_study.py --list
     python benchmarks/quality_study.py --variants plain rate_1e-4 --seeds 42 43 --rows 10000
@@ -52,6 +52,7 @@ from utils.training import EmotionTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "quality_study.jsonl"
+BEFORE = {"minilm": {"num_train_epochs": 3}}  # what recipes had before the study changed them
 EMA_EVERY = 10  # steps between updates of the running averages
 
 
@@ -153,6 +154,7 @@ VARIANTS = {
     "open_rate_2e-4_head_5e-3": Variant(
         {"learning_rate": 2e-4, "head_learning_rate": 5e-3}, prepare=open_pooler, pooler_as_head=True
     ),
+    "open_epochs_2": Variant({"num_train_epochs": 2}, prepare=open_pooler, pooler_as_head=True),
     "open_head_1e-3": Variant({"head_learning_rate": 1e-3}, prepare=open_pooler, pooler_as_head=True),
     "open_rate_1e-4": Variant({"learning_rate": 1e-4}, prepare=open_pooler, pooler_as_head=True),
     "zero_classifier": Variant(prepare=zero_classifier),
@@ -266,7 +268,9 @@ def unseen_scores(gold: np.ndarray, judged: np.ndarray, fitted_rows: int | None 
 def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_name: str) -> list[dict[str, Any]]:
     """Train one variant; one result for its last weights and one for each running average."""
     variant = VARIANTS[name]
-    chosen = {"seed": seed, **variant.arguments} | ({"model_name_or_path": model_name} if model_name else {})
+    chosen = {"seed": seed, **BEFORE.get(options.recipe.stem, {}), **variant.arguments} | (
+        {"model_name_or_path": model_name} if model_name else {}
+    )
     argv = ["--config", str(options.recipe)] + [
         part for key, value in chosen.items() for part in (f"--{key}", str(value))
     ]
