@@ -24,12 +24,13 @@ from utils.arguments import (
 from utils.card import card_metadata, write_card
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import describe, hub_id, label_names, load_splits, stratified_subset
+from utils.distillation import soften
 from utils.encoding import encode, shortest_first
 from utils.evaluation import calibrate_run, predict_splits
 from utils.example import record_example
 from utils.export import export_if_possible
 from utils.hardware import share_cores
-from utils.head import init_head_bias
+from utils.head import init_head_bias, open_pooler
 from utils.hub import check_access, push, take_publication
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
@@ -84,8 +85,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     model, head_is_new = load_model(model_path, names)
     train_set = encode(splits["train"], tokenizer, model_args.max_seq_length)
     eval_set = shortest_first(encode(splits["validation"], tokenizer, model_args.max_seq_length))
+    if head_is_new:
+        open_pooler(model)
     if model_args.init_head_bias and head_is_new:
         init_head_bias(model, multi_hot(splits["train"]["labels"], len(names)))
+    if model_args.teacher:
+        texts, weight = splits["train"]["text"], model_args.teacher_weight
+        train_set = soften(train_set, texts, model_args.teacher, weight, names, args.device)
     say(f"{base_model or model_path}: {model.num_parameters() / 1e6:.1f}M parameters, {len(names)} labels")
 
     # 4. Train. Each epoch ends with an evaluation and a checkpoint; the best one is loaded at the end.

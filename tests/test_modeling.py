@@ -6,7 +6,7 @@ from transformers import AutoModelForSequenceClassification
 
 from utils import modeling
 from utils.console import InputError
-from utils.head import head_parameters, init_head_bias, output_layer
+from utils.head import head_parameters, init_head_bias, open_pooler, output_layer
 from utils.labels import GO_EMOTIONS
 from utils.modeling import load_model, load_tokenizer, resolve_model
 
@@ -30,6 +30,23 @@ def test_the_head_starts_at_the_label_frequencies_in_every_encoder(kind):
     with torch.no_grad():
         probabilities = model(torch.tensor([[5, 6, 7]])).logits.sigmoid()[0].numpy()
     assert probabilities[:4] == pytest.approx([0.30, 0.04, 0.995, 0.005], abs=1e-5)
+
+
+def test_a_pooler_that_was_never_trained_is_part_of_the_head_and_hands_on_what_it_gets(tiny_bert):
+    """As in all-MiniLM, which averages over tokens; bert-base-uncased's has been trained with the encoder."""
+    model, _ = load_model(str(tiny_bert), ["a", "b"])
+    pooler = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+    assert head_parameters(model) == pooler | {"classifier.weight", "classifier.bias"}
+    open_pooler(model)
+    states = torch.randn(3, 5, 32)
+    torch.testing.assert_close(model.bert.pooler(states), states[:, 0].tanh())
+
+    with torch.no_grad():
+        model.bert.pooler.dense.bias.fill_(0.1)
+        trained = torch.nn.init.normal_(model.bert.pooler.dense.weight).clone()
+    open_pooler(model)
+    assert head_parameters(model) == {"classifier.weight", "classifier.bias"}
+    assert torch.equal(model.bert.pooler.dense.weight, trained)
 
 
 def test_a_new_classifier_gets_names_and_problem_type(tiny_bert):

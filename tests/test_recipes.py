@@ -35,13 +35,18 @@ def test_every_finetuning_recipe_cures_the_cold_start(path):
     assert "0.5" not in training.metric_for_best_model
 
 
-@pytest.mark.parametrize("name", ["demo_subset_bert", "demo_subset_minilm"])
+@pytest.mark.parametrize("name", ["demo_subset_bert", "demo_subset_minilm", "demo_subset_mpnet"])
 def test_the_notebooks_recipe_is_the_notebooks(name):
     data, model, _, _, training = parse(ROOT / "recipes" / f"{name}.yaml")
     assert (data.max_train_samples, data.max_eval_samples) == (2000, 200)
     assert (training.num_train_epochs, training.per_device_train_batch_size) == (2, 16)
     assert training.gradient_accumulation_steps == 1
-    assert model.model_name_or_path == {"demo_subset_bert": "bert-base-uncased", "demo_subset_minilm": "minilm"}[name]
+    encoders = {
+        "demo_subset_bert": "bert-base-uncased",
+        "demo_subset_minilm": "minilm",
+        "demo_subset_mpnet": "sentence-transformers/all-mpnet-base-v2",
+    }
+    assert model.model_name_or_path == encoders[name]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

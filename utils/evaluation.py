@@ -1,5 +1,6 @@
 """The saved model on validation and test, as a user will load it: every process predicts its share, in fp32."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,18 @@ from accelerate.utils import gather_object
 from datasets import DatasetDict
 
 from utils.calibration import calibrate, fit_calibration
-from utils.classifiers import load_classifier
-from utils.console import say
+from utils.classifiers import BaselineClassifier, EncoderClassifier, load_classifier
+from utils.console import is_main_process, say
 from utils.data import label_names
 from utils.labels import multi_hot
 from utils.results import Predictions
 from utils.saved_model import calibrate_saved_model
+
+
+def predict_together(classifier: EncoderClassifier | BaselineClassifier, texts: Sequence[str]) -> np.ndarray:
+    """As `classifier.predict`, but every process answers for its share, and gets the answers to all of them."""
+    with PartialState().split_between_processes(list(texts)) as share:
+        return np.stack(gather_object(list(classifier.predict(share)) if share else []))
 
 
 def predict_splits(run_dir: Path, splits: DatasetDict, device: str | torch.device) -> dict[str, Predictions]:
@@ -23,17 +30,16 @@ def predict_splits(run_dir: Path, splits: DatasetDict, device: str | torch.devic
     Empty in every process but the main one. Rows are in the dataset's order, each once, for any number of processes.
     """
     classifier, _ = load_classifier(str(run_dir), device=device)
-    state, predictions = PartialState(), {}
+    predictions = {}
     for name, split in (("eval", "validation"), ("test", "test")):
         if split not in splits:
             continue
         texts = list(splits[split]["text"])
         say(f"predicting {len(texts):,} {split} comments …")
-        with state.split_between_processes(texts) as share:
-            probabilities = gather_object(list(classifier.predict(share)) if share else [])
-        if state.is_main_process:
+        probabilities = predict_together(classifier, texts)
+        if is_main_process():
             gold = multi_hot(splits[split]["labels"], len(label_names(splits)))
-            predictions[name] = Predictions(texts, gold, np.stack(probabilities))
+            predictions[name] = Predictions(texts, gold, probabilities)
     return predictions
 
 

@@ -32,8 +32,27 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
 
 
 def head_parameters(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters outside the pretrained encoder."""
-    return {name for name, _ in model.named_parameters() if not _in_encoder(name, model)}
+    """Names of the parameters that start from nothing: those outside the encoder, and a pooler never trained."""
+    cold = untrained_pooler(model)
+    inside = set() if cold is None else set(cold.parameters())
+    return {name for name, weight in model.named_parameters() if not _in_encoder(name, model) or weight in inside}
+
+
+def untrained_pooler(model: PreTrainedModel) -> nn.Linear | None:
+    """BERT's dense layer between encoder and classifier, where its checkpoint has never trained it; else None.
+
+    Sentence encoders such as all-MiniLM average over all tokens and leave that layer as it was initialised: weights
+    near zero, a bias of zeros, by which it is known. At the encoder's small rate it keeps the classifier in the dark.
+    """
+    layer = getattr(getattr(model.base_model, "pooler", None), "dense", None)
+    return None if layer is None or layer.bias.any() else layer
+
+
+def open_pooler(model: PreTrainedModel) -> None:
+    """Make a pooler that was never trained hand on what it gets: its weights become the identity."""
+    layer = untrained_pooler(model)
+    if layer is not None:
+        nn.init.eye_(layer.weight)
 
 
 def init_head_bias(model: PreTrainedModel, label_matrix: np.ndarray) -> None:

@@ -71,6 +71,7 @@ class EmotionTrainer(Trainer):
     def __init__(self, *args, head_learning_rate: float | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.head_learning_rate = head_learning_rate
+        self.head = head_parameters(self.accelerator.unwrap_model(self.model))  # known before a checkpoint is loaded
         self._started, self._before = 0.0, None
 
     def train(self, *args, **kwargs) -> TrainOutput:
@@ -87,15 +88,12 @@ class EmotionTrainer(Trainer):
         """AdamW (or what `optim` says) over encoder and head, each with and without weight decay."""
         if self.optimizer is None and self.head_learning_rate is not None:
             model = self.model if model is None else model
-            decayed, head = (
-                set(self.get_decay_parameter_names(model)),
-                head_parameters(self.accelerator.unwrap_model(model)),
-            )
+            decayed = set(self.get_decay_parameter_names(model))
             groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     name = name.removeprefix("module.")
-                    groups.setdefault((name in head, name in decayed), []).append(parameter)
+                    groups.setdefault((name in self.head, name in decayed), []).append(parameter)
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = kind(
                 [

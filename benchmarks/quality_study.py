@@ -1,0 +1,420 @@
+"""What pays? One ingredient at a time against the plain recipe, trained on train and judged on validation alone.
+
+    python benchmarks/quality_study.py --list
+    python benchmarks/quality_study.py --variants plain rate_1e-4 --seeds 42 43 --rows 10000
+    python benchmarks/quality_study.py --variants distil --teacher outputs/minilm
+    python benchmarks/quality_study.py --score plain outputs/minilm    # what a finished run is on the study's scale
+
+Each run appends one line to the results file, and one more for each running average of its weights (`+ema_…`); runs
+that stand there already are passed over, so that a study that was killed goes on with the same command. Validation
+scores are those of unseen rows: thresholds are fitted on one half of it and scored on the other, 20 times; for a recipe
+with max_eval_samples, they are fitted on so many rows, drawn 20 times. The test split is not even read. Minutes count
+the work of all cores together. Probabilities of validation are kept in --folder.
+
+    python benchmarks/quality_study.py --table            # the results file as a table, differences to plain
+"""
+
+import argparse
+import copy
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from datasets import Dataset
+from sklearn.metrics import average_precision_score
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArguments, set_seed
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.threshold_strategies import f1
+from utils.arguments import DataArguments, ModelArguments, OutputArguments, ThresholdArguments, parse_arguments
+from utils.data import HUB_DATASET, label_names, load_splits, stratified_subset
+from utils.distillation import soften
+from utils.encoding import encode
+from utils.head import init_head_bias, open_pooler, output_layer
+from utils.labels import multi_hot
+from utils.losses import multilabel_loss
+from utils.modeling import load_model, load_tokenizer, resolve_model
+from utils.results import RESULTS_FILE, markdown_table, read_json, read_predictions
+from utils.thresholds import decide, fit_thresholds
+from utils.training import EmotionTrainer
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "quality_study.jsonl"
+BEFORE = {"minilm": {"num_train_epochs": 3}}  # what recipes had before the study changed them
+EMA_EVERY = 10  # steps between updates of the running averages
+
+
+# --- ingredients ----------------------------------------------------------------------------------------------------
+
+
+def normalised(total: torch.Tensor, labels: torch.Tensor, num_items: torch.Tensor | int | None) -> torch.Tensor:
+    return total / (labels.numel() if num_items is None else num_items)
+
+
+def focal_loss(outputs, labels, num_items_in_batch=None):
+    """Lin et al. 2017, gamma 2, doubled so that its scale is nearer to cross-entropy's."""
+    logits = outputs.logits.float()
+    entropy = binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return normalised((2 * (labels - logits.sigmoid()).abs() ** 2 * entropy).sum(), labels, num_items_in_batch)
+
+
+def asymmetric_loss(outputs, labels, num_items_in_batch=None):
+    """Ridnik et al. 2021: gamma+ 0, gamma− 2, probabilities of negatives shifted by 0.05."""
+    logits = outputs.logits.float()
+    p = logits.sigmoid()
+    shifted = (p - 0.05).clamp(min=0)
+    loss = -labels * logsigmoid(logits) - (1 - labels) * shifted**2 * torch.log((1 - shifted).clamp(min=1e-8))
+    return normalised(loss.sum(), labels, num_items_in_batch)
+
+
+def set_dropout(p: float) -> Callable[[nn.Module], None]:
+    def prepare(model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = p
+
+    return prepare
+
+
+def head_dropout(p: float) -> Callable[[nn.Module], None]:
+    def prepare(model: nn.Module) -> None:
+        model.dropout.p = p
+
+    return prepare
+
+
+def zero_classifier(model: nn.Module) -> None:
+    nn.init.zeros_(output_layer(model).weight)
+
+
+def freeze_embeddings(model: nn.Module) -> None:
+    model.base_model.embeddings.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from the plain recipe.
+
+    `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
+    `teacher_weight` is the share that the runs named by --teacher have in the targets; `layer_decay` multiplies the
+    rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the head's rate; `pos_weight` is an
+    exponent of the inverse label frequency.
+    """
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    loss: Callable = multilabel_loss
+    prepare: Callable[[nn.Module], None] | None = None
+    smoothing: float = 0.0
+    teacher_weight: float = 0.0
+    layer_decay: float | None = None
+    pooler_as_head: bool = False
+    pos_weight: float = 0.0
+    rdrop: float = 0.0
+
+
+VARIANTS = {
+    "plain": Variant(),
+    "rate_1e-4": Variant({"learning_rate": 1e-4}),
+    "rate_3e-4": Variant({"learning_rate": 3e-4}),
+    "rate_5e-4": Variant({"learning_rate": 5e-4}),
+    "head_1e-3": Variant({"head_learning_rate": 1e-3}),
+    "head_5e-3": Variant({"head_learning_rate": 5e-3}),
+    "batch_16": Variant({"per_device_train_batch_size": 16}),
+    "batch_64": Variant({"per_device_train_batch_size": 64}),
+    "batch_64_rate_3e-4": Variant({"per_device_train_batch_size": 64, "learning_rate": 3e-4}),
+    "epochs_4": Variant({"num_train_epochs": 4}),
+    "epochs_5": Variant({"num_train_epochs": 5}),
+    "decay_0.1": Variant({"weight_decay": 0.1}),
+    "cosine": Variant({"lr_scheduler_type": "cosine"}),
+    "layer_decay_0.8": Variant(layer_decay=0.8),
+    "dropout_0.2": Variant(prepare=set_dropout(0.2)),
+    "head_dropout_0.3": Variant(prepare=head_dropout(0.3)),
+    "smoothing_0.1": Variant(smoothing=0.1),
+    "focal": Variant(loss=focal_loss),
+    "asymmetric": Variant(loss=asymmetric_loss),
+    "pos_weight_sqrt": Variant(pos_weight=0.5),
+    "pos_weight_quarter": Variant(pos_weight=0.25),
+    "rdrop_1": Variant(rdrop=1.0),
+    "pooler_identity": Variant(prepare=open_pooler),
+    "pooler_head_rate": Variant(pooler_as_head=True),
+    "pooler_identity_head_rate": Variant(prepare=open_pooler, pooler_as_head=True),
+    "open_rate_2e-4": Variant({"learning_rate": 2e-4}, prepare=open_pooler, pooler_as_head=True),
+    "open_rate_2e-4_head_5e-3": Variant(
+        {"learning_rate": 2e-4, "head_learning_rate": 5e-3}, prepare=open_pooler, pooler_as_head=True
+    ),
+    "open_epochs_2": Variant({"num_train_epochs": 2}, prepare=open_pooler, pooler_as_head=True),
+    "open_head_1e-3": Variant({"head_learning_rate": 1e-3}, prepare=open_pooler, pooler_as_head=True),
+    "open_rate_1e-4": Variant({"learning_rate": 1e-4}, prepare=open_pooler, pooler_as_head=True),
+    "zero_classifier": Variant(prepare=zero_classifier),
+    "frozen_embeddings": Variant(prepare=freeze_embeddings),
+    "rate_2e-4": Variant({"learning_rate": 2e-4}),
+    "rate_1e-4_head_5e-3": Variant({"head_learning_rate": 5e-3}),
+    "rate_2e-4_head_5e-3": Variant({"learning_rate": 2e-4, "head_learning_rate": 5e-3}),
+    "rate_2e-4_head_1e-2": Variant({"learning_rate": 2e-4, "head_learning_rate": 1e-2}),
+    "rate_3e-4_head_5e-3": Variant({"learning_rate": 3e-4, "head_learning_rate": 5e-3}),
+    "rate_3e-4_head_1e-2": Variant({"learning_rate": 3e-4, "head_learning_rate": 1e-2}),
+    "rates_high_dropout_0": Variant({"learning_rate": 3e-4, "head_learning_rate": 5e-3}, prepare=set_dropout(0.0)),
+    "mpnet_dropout_0": Variant({"learning_rate": 5e-5, "head_learning_rate": 1e-3}, prepare=set_dropout(0.0)),
+    "mpnet_rate_1e-4_head_2e-3": Variant({"learning_rate": 1e-4, "head_learning_rate": 2e-3}),
+    "dropout_0": Variant(prepare=set_dropout(0.0)),
+    "no_warmup": Variant({"warmup_steps": 0}),
+    "mpnet": Variant({"learning_rate": 5e-5, "head_learning_rate": 1e-3}),
+    "distil": Variant(teacher_weight=0.5),
+    "distil_0.8": Variant(teacher_weight=0.8),
+}
+
+
+class StudyTrainer(EmotionTrainer):
+    """The project's Trainer with the ingredients that need one."""
+
+    def __init__(self, *args, variant: Variant, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.variant = variant
+        if not variant.pooler_as_head:
+            self.head = {name for name in self.head if ".pooler." not in name}
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(model)
+        if self.variant.layer_decay is None:
+            return optimizer
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        layers, groups = self.model.config.num_hidden_layers, []
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                rate, parts = group["lr"], names[parameter].split(".")
+                if names[parameter] not in self.head and "pooler" not in parts:
+                    layer = int(parts[parts.index("layer") + 1]) + 1 if "layer" in parts else 0
+                    rate *= self.variant.layer_decay ** (layers - layer)
+                groups.append({**group, "params": [parameter], "lr": rate})
+        optimizer.param_groups[:] = groups
+        return optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if not self.variant.rdrop or not model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs.pop("labels")
+        first, second = model(**inputs), model(**inputs)
+        one, two = first.logits.float(), second.logits.float()
+        loss = (
+            self.variant.loss(first, labels, num_items_in_batch) + self.variant.loss(second, labels, num_items_in_batch)
+        ) / 2
+        # Symmetric Kullback-Leibler divergence of the labels' two Bernoulli distributions (Wu et al. 2021).
+        gap = ((one.sigmoid() - two.sigmoid()) * (one - two)).sum() / 2
+        loss = loss + self.variant.rdrop * normalised(gap, labels, num_items_in_batch)
+        return (loss, first) if return_outputs else loss
+
+
+class RunningAverages(TrainerCallback):
+    """Exponential moving averages of the weights, updated every EMA_EVERY steps."""
+
+    def __init__(self, model: nn.Module, decays: Sequence[float]):
+        self.averages = {decay: copy.deepcopy(model.state_dict()) for decay in decays}
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step % EMA_EVERY == 0 or state.global_step == state.max_steps:
+            weights = model.state_dict()
+            for decay, average in self.averages.items():
+                # Early on the average follows the weights, or the start would weigh too much.
+                keep = min(decay, (1 + state.global_step) / (10 + state.global_step)) ** EMA_EVERY
+                for name, tensor in average.items():
+                    if tensor.is_floating_point():
+                        tensor.lerp_(weights[name], 1 - keep)
+
+
+# --- data, runs, scores ---------------------------------------------------------------------------------------------
+
+
+def probabilities(model: nn.Module, tokenizer, data: Dataset, bf16: bool, batch_size: int = 64) -> np.ndarray:
+    """Float32 of shape (rows, labels), in the order of the rows."""
+    model.eval()
+    result = np.empty((len(data), model.config.num_labels), dtype=np.float32)
+    order, rows = np.argsort(data["length"], kind="stable"), data.select_columns(["input_ids", "attention_mask"])[:]
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = tokenizer.pad({name: [values[i] for i in chosen] for name, values in rows.items()}, return_tensors="pt")
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            result[chosen] = model(**batch).logits.float().sigmoid().numpy()
+    return result
+
+
+def unseen_scores(gold: np.ndarray, judged: np.ndarray, fitted_rows: int | None = None, splits: int = 20) -> dict:
+    """Micro- and macro-F1 of `calibrated` thresholds on rows they were not fitted on; BCE and mAP."""
+    rng, scores = np.random.default_rng(0), {"f1_micro": [], "f1_macro": []}
+    for _ in range(splits):
+        order = rng.permutation(len(gold))
+        fitted, other = np.split(order, [fitted_rows or len(gold) // 2])
+        for metric, values in scores.items():
+            cuts = fit_thresholds(gold[fitted], judged[fitted], "calibrated", metric)
+            values.append(f1(gold[other], decide(judged[other], cuts), metric))
+    clipped = np.clip(judged.astype(np.float64), 1e-7, 1 - 1e-7)
+    return {name: round(statistics.mean(values), 5) for name, values in scores.items()} | {
+        "bce": round(float(-(gold * np.log(clipped) + (1 - gold) * np.log1p(-clipped)).mean()), 5),
+        "map": round(float(average_precision_score(gold, judged, average="macro")), 5),
+    }
+
+
+def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_name: str) -> list[dict[str, Any]]:
+    """Train one variant; one result for its last weights and one for each running average."""
+    variant = VARIANTS[name]
+    chosen = {"seed": seed, **BEFORE.get(options.recipe.stem, {}), **variant.arguments} | (
+        {"model_name_or_path": model_name} if model_name else {}
+    )
+    argv = ["--config", str(options.recipe)] + [
+        part for key, value in chosen.items() for part in (f"--{key}", str(value))
+    ]
+    argv += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+    argv += ["--logging_strategy", "no", "--disable_tqdm", "true", "--output_dir", str(options.folder / "trainer")]
+    kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, TrainingArguments)
+    data_args, model_args, _, _, args = parse_arguments(kinds, argv, "")
+    names = label_names(splits)
+    train = stratified_subset(splits["train"], options.rows or data_args.max_train_samples, seed)
+    path, _ = resolve_model(model_args.model_name_or_path)
+    tokenizer = load_tokenizer(path)
+    train_set, dev = (encode(split, tokenizer, model_args.max_seq_length) for split in (train, splits["validation"]))
+    gold, dev_gold = multi_hot(train["labels"], len(names)), multi_hot(splits["validation"]["labels"], len(names))
+    set_seed(seed)
+    model, _ = load_model(path, names)
+    init_head_bias(model, gold)
+    if variant.prepare:
+        variant.prepare(model)
+    if variant.smoothing:
+        soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
+        feature = train_set.features["labels"]
+        train_set = train_set.remove_columns("labels").add_column("labels", list(soft), feature=feature)
+    if variant.teacher_weight:
+        train_set = soften(train_set, train["text"], options.teacher, variant.teacher_weight, names)
+    loss = variant.loss
+    if variant.pos_weight:
+        weight = torch.from_numpy((gold.mean(axis=0) ** -variant.pos_weight).astype(np.float32))
+        weight = weight / weight.min()
+
+        def loss(outputs, labels, num_items_in_batch=None):
+            total = binary_cross_entropy_with_logits(outputs.logits.float(), labels, pos_weight=weight, reduction="sum")
+            return normalised(total, labels, num_items_in_batch)
+
+    averages = RunningAverages(model, options.ema)
+    trainer = StudyTrainer(
+        model, args, variant=variant, head_learning_rate=model_args.head_learning_rate, train_dataset=train_set,
+        processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer), compute_loss_func=loss,
+        callbacks=[averages],
+    )  # fmt: skip
+    started = time.process_time()
+    final_loss = trainer.train().training_loss
+    minutes = (time.process_time() - started) / 60
+    states = {"": copy.deepcopy(model.state_dict())} | {f"+ema_{d}": a for d, a in averages.averages.items()}
+    results = []
+    for suffix, state in states.items():
+        model.load_state_dict(state)
+        judged = probabilities(model, tokenizer, dev, args.bf16)
+        run = f"{options.recipe.stem}_{name}{suffix}_{seed}_{len(train)}"
+        np.save(options.folder / f"{run}_dev.npy", judged)
+        setting = {"recipe": options.recipe.stem, "variant": name + suffix, "seed": seed, "rows": len(train)}
+        setting |= {"epochs": args.num_train_epochs, "minutes": round(minutes, 1), "train_loss": round(final_loss, 5)}
+        results.append(setting | unseen_scores(dev_gold, judged, data_args.max_eval_samples))
+        print(json.dumps(results[-1]), flush=True)
+    return results
+
+
+def score_run(name: str, run: Path, path: Path) -> None:
+    """Append what a finished run of run_finetune.py is on the study's scale."""
+    record, results = read_json(run / "run.json"), read_json(run / RESULTS_FILE)
+    _, (_, gold, judged) = read_predictions(run, "eval")
+    setting = {"recipe": "minilm", "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
+    setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": None}
+    setting |= {"train_loss": round(results["train_loss"], 5)}
+    with path.open("a") as file:
+        file.write(json.dumps(setting | unseen_scores(gold, judged)) + "\n")
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Means over seeds; the difference to plain is taken over the seeds both have."""
+    lines = []
+    for recipe, rows in sorted({(result["recipe"], result["rows"]) for result in results}):
+        runs = {}
+        for result in results:
+            if (result["recipe"], result["rows"]) == (recipe, rows):
+                runs.setdefault(result["variant"], {})[result["seed"]] = result
+        plain = runs.get("plain", {})
+        for name, by_seed in runs.items():
+            cells = [recipe, f"{rows:,}", name, str(len(by_seed))]
+            shared = sorted(set(by_seed) & set(plain))
+            for metric in ("f1_micro", "f1_macro", "map", "bce"):
+                cells.append(f"{statistics.mean(run[metric] for run in by_seed.values()):.4f}")
+                if metric.startswith("f1"):
+                    gaps = [by_seed[seed][metric] - plain[seed][metric] for seed in shared]
+                    spread = f" ± {statistics.stdev(gaps):.4f}" if len(gaps) > 1 else ""
+                    cells.append("–" if name == "plain" or not gaps else f"{statistics.mean(gaps):+.4f}{spread}")
+            minutes = [run["minutes"] for run in by_seed.values() if run["minutes"]]
+            cells.append(f"{statistics.mean(minutes):.1f}" if minutes else "–")
+            lines.append(cells)
+    header = [
+        "recipe",
+        "rows",
+        "variant",
+        "seeds",
+        "micro",
+        "against plain",
+        "macro",
+        "against plain",
+        "mAP",
+        "BCE",
+        "minutes",
+    ]
+    return markdown_table(header, lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", nargs="+", default=[], choices=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42])
+    parser.add_argument("--rows", type=int, help="train on a stratified subset (unset: all rows)")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "minilm.yaml", help="what plain is")
+    parser.add_argument("--model_name_or_path", help="instead of the recipe's")
+    parser.add_argument("--ema", nargs="*", type=float, default=[0.99, 0.998])
+    parser.add_argument("--teacher", nargs="+", default=[], metavar="OUTPUT_DIR", help="for the variants distil…")
+    parser.add_argument("--score", nargs="+", metavar=("NAME", "OUTPUT_DIR"), help="score finished runs as a variant")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/quality_study"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--list", action="store_true", help="name the variants and stop")
+    parser.add_argument("--table", action="store_true", help="print the results file as a table and stop")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{name:28}{variant}" for name, variant in VARIANTS.items()))
+    elif options.score:
+        for run in map(Path, options.score[1:]):
+            score_run(options.score[0], run, options.results)
+    elif options.table:
+        print(table(read_results(options.results)))
+    else:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        options.results.parent.mkdir(parents=True, exist_ok=True)
+        data = load_splits(os.environ.get("GOEMOTIONS_DIR", HUB_DATASET))
+        data.pop("test", None)
+        done = {(r["recipe"], r["variant"], r["seed"], r["rows"]) for r in read_results(options.results)}
+        rows = options.rows or yaml.safe_load(options.recipe.read_text()).get("max_train_samples", len(data["train"]))
+        for seed in options.seeds:
+            for name in options.variants:
+                if (options.recipe.stem, name, seed, rows) in done:
+                    continue
+                for result in train_one(name, seed, options, data, options.model_name_or_path):
+                    with options.results.open("a") as file:
+                        file.write(json.dumps(result) + "\n")
