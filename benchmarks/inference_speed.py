@@ -4,7 +4,8 @@
 
 On GoEmotions' validation comments (GOEMOTIONS_DIR, or the Hub's dataset), alternating, median of several. Ours is what
 run_inference.py does with a file, reading and writing included; the pipeline gets its texts in a list. The slow sides
-see fewer of the same, shuffled comments. Needs the run's ONNX files for the ONNX sides.
+see fewer of the same, shuffled comments, and each side has a process of its own. The ONNX sides need the run's ONNX
+files.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -25,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils.classifiers import load_classifier, settle_precision
 from utils.console import one_sentence_errors, say
 from utils.data import HUB_DATASET, load_splits
+from utils.hardware import prepare_cpu
 from utils.inference import RowClassifier
 from utils.jobs import classify_file, open_parts
 from utils.progress import Progress
@@ -42,12 +46,26 @@ SIDES = {  # name: how many of the comments it sees
 }
 
 
+def start(name: str, run: str) -> None:
+    """Make this process the one that answers for a side."""
+    global call
+    call = stock(run, {"batch_size": 32} if "32" in name else {}) if name.startswith("pipeline") else ours(run, name)
+
+
+def seconds(texts: list[str]) -> float:
+    started = time.perf_counter()
+    call(texts)
+    return time.perf_counter() - started
+
+
 def stock(run: str, options: dict) -> Callable[[list[str]], object]:
     classifier = pipeline("text-classification", model=run, top_k=None, device="cpu")
     return lambda texts: classifier(texts, truncation=True, **options)
 
 
-def ours(run: str, backend: str, precision: str) -> Callable[[list[str]], object]:
+def ours(run: str, name: str) -> Callable[[list[str]], object]:
+    prepare_cpu()
+    backend, precision = name.split()
     precision = settle_precision(precision, backend, on_cpu=True)
     named = RowClassifier(*load_classifier(run, "cpu", backend, precision))
 
@@ -68,20 +86,14 @@ def main() -> None:
     args = parser.parse_args()
     texts = list(load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)["validation"]["text"])
     random.Random(0).shuffle(texts)
-    calls = {
-        name: stock(args.run, {"batch_size": 32} if "32" in name else {})
-        if name.startswith("pipeline")
-        else ours(args.run, *name.split())
-        for name in SIDES
-    }
+    spawn = get_context("spawn")
+    workers = {name: ProcessPoolExecutor(1, spawn, initializer=start, initargs=(name, args.run)) for name in SIDES}
     rates: dict[str, list[float]] = {name: [] for name in SIDES}
-    for call in calls.values():
-        call(texts[:64])
+    for worker in workers.values():
+        worker.submit(seconds, texts[:64]).result()
     for repeat in range(args.repeats):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call(texts[: SIDES[name]])
-            rates[name].append(SIDES[name] / (time.perf_counter() - started))
+        for name, worker in workers.items():
+            rates[name].append(SIDES[name] / worker.submit(seconds, texts[: SIDES[name]]).result())
             say(f"{repeat + 1}/{args.repeats}  {name}: {rates[name][-1]:,.0f} texts/s")
     medians = {name: statistics.median(values) for name, values in rates.items()}
     one, batched = list(medians.values())[:2]
