@@ -320,11 +320,12 @@ def test_fine_tuning_from_a_published_dataset_and_model_to_a_new_repository(hub,
     hub.log.clear()
     done, folder = finetune(
         "--dataset_name", "user/comments", "--model_name_or_path", "user/emotions", "--push_to_hub",
-        "--hub_model_id", "further",
+        "--hub_model_id", "further", "--hub_private_repo",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "The classifier of user/emotions knows these labels already; it is kept" in done.stdout
     assert [repo for repo, _ in hub.commits] == ["user/further"]
+    assert hub.repos["models/user/further"].private
     assert sum("/api/repos/create" in line for line in hub.log) == 1
     assert not [line for line in hub.log if "refs/pr" in line]
     card = hub.files("user/further")["README.md"].decode()

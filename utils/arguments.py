@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import string_to_bool
 
 from utils.console import InputError
 from utils.data import HUB_DATASET
@@ -153,6 +154,8 @@ class Parser(HfArgumentParser):
             if action.dest == "resume_from_checkpoint":
                 action.nargs, action.const = "?", "true"
                 action.help = "go on with the newest whole checkpoint of output_dir, or with the one given"
+            if action.dest == "hub_private_repo":  # `bool | None`, which HfArgumentParser takes for one with a value
+                action.nargs, action.const, action.type = "?", True, string_to_bool
             negation = isinstance(action, argparse._StoreFalseAction)
             if negation or (action.dest in training and action.dest not in LISTED_TRAINING_ARGUMENTS):
                 action.help = argparse.SUPPRESS
