@@ -2,7 +2,6 @@
 
     python benchmarks/quality_study.py --list
     python benchmarks/quality_study.py --variants plain rate_1e-4 --seeds 42 43 --rows 10000
-    python benchmarks/quality_study.py --variants distil --teacher outputs/minilm
     python benchmarks/quality_study.py --score plain outputs/minilm    # what a finished run is on the study's scale
 
 Each run appends one line to the results file, and one more for each running average of its weights (`+ema_…`); runs
@@ -40,7 +39,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.threshold_strategies import f1
 from utils.arguments import DataArguments, ModelArguments, OutputArguments, ThresholdArguments, parse_arguments
 from utils.data import HUB_DATASET, label_names, load_splits, stratified_subset
-from utils.distillation import soften
 from utils.encoding import encode
 from utils.head import init_head_bias, open_pooler, output_layer
 from utils.labels import multi_hot
@@ -108,16 +106,14 @@ class Variant:
     """What differs from the plain recipe.
 
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
-    `teacher_weight` is the share that the runs named by --teacher have in the targets; `layer_decay` multiplies the
-    rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the head's rate; `pos_weight` is an
-    exponent of the inverse label frequency.
+    `layer_decay` multiplies the rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the
+    head's rate; `pos_weight` is an exponent of the inverse label frequency.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
     loss: Callable = multilabel_loss
     prepare: Callable[[nn.Module], None] | None = None
     smoothing: float = 0.0
-    teacher_weight: float = 0.0
     layer_decay: float | None = None
     pooler_as_head: bool = False
     pos_weight: float = 0.0
@@ -171,8 +167,6 @@ VARIANTS = {
     "dropout_0": Variant(prepare=set_dropout(0.0)),
     "no_warmup": Variant({"warmup_steps": 0}),
     "mpnet": Variant({"learning_rate": 5e-5, "head_learning_rate": 1e-3}),
-    "distil": Variant(teacher_weight=0.5),
-    "distil_0.8": Variant(teacher_weight=0.8),
 }
 
 
@@ -293,8 +287,6 @@ def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_n
         soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
         feature = train_set.features["labels"]
         train_set = train_set.remove_columns("labels").add_column("labels", list(soft), feature=feature)
-    if variant.teacher_weight:
-        train_set = soften(train_set, train["text"], options.teacher, variant.teacher_weight, names)
     loss = variant.loss
     if variant.pos_weight:
         weight = torch.from_numpy((gold.mean(axis=0) ** -variant.pos_weight).astype(np.float32))
@@ -390,7 +382,6 @@ if __name__ == "__main__":
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "minilm.yaml", help="what plain is")
     parser.add_argument("--model_name_or_path", help="instead of the recipe's")
     parser.add_argument("--ema", nargs="*", type=float, default=[0.99, 0.998])
-    parser.add_argument("--teacher", nargs="+", default=[], metavar="OUTPUT_DIR", help="for the variants distil…")
     parser.add_argument("--score", nargs="+", metavar=("NAME", "OUTPUT_DIR"), help="score finished runs as a variant")
     parser.add_argument("--folder", type=Path, default=Path("outputs/quality_study"))
     parser.add_argument("--results", type=Path, default=RESULTS)
