@@ -28,7 +28,7 @@ from utils.encoding import encode, shortest_first
 from utils.evaluation import calibrate_run, predict_splits
 from utils.example import record_example
 from utils.export import export_if_possible
-from utils.hardware import prepare_cpu
+from utils.hardware import share_cores
 from utils.head import init_head_bias, open_pooler
 from utils.hub import check_access, push, take_publication
 from utils.labels import multi_hot
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metadata = card_metadata(data_args.dataset_name, hub_id(data_args.dataset_name), base_model, is_encoder=True)
         publication = check_access(publication, metadata.to_yaml())
     if args.device.type == "cpu":
-        prepare_cpu()
+        share_cores()
     say(layout(args))
 
     # 2. Comments and their emotions.

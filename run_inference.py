@@ -23,7 +23,7 @@ import torch
 from utils.arguments import plain_parser
 from utils.classifiers import PRECISIONS, load_classifier, model_files, model_folder, settle_precision
 from utils.console import InputError, is_main_process, one_sentence_errors, table
-from utils.hardware import prepare_cpu
+from utils.hardware import share_cores
 from utils.inference import RowClassifier, windows
 from utils.jobs import classify_file, open_parts
 from utils.output import SUFFIXES, output_problem
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
     device = f"cuda:{local_process}" if torch.cuda.is_available() and not args.use_cpu else "cpu"
     if device == "cpu":
-        prepare_cpu()
+        share_cores()
     precision = settle_precision(args.precision, args.backend, on_cpu=device == "cpu")
     model = model_folder(args.model, args.backend, precision)
     if args.output_file:

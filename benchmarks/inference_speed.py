@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils.classifiers import load_classifier, settle_precision
 from utils.console import one_sentence_errors, say
 from utils.data import HUB_DATASET, load_splits
-from utils.hardware import prepare_cpu
 from utils.inference import RowClassifier
 from utils.jobs import classify_file, open_parts
 from utils.progress import Progress
@@ -64,7 +63,6 @@ def stock(run: str, options: dict) -> Callable[[list[str]], object]:
 
 
 def ours(run: str, name: str) -> Callable[[list[str]], object]:
-    prepare_cpu()
     backend, precision = name.split()
     precision = settle_precision(precision, backend, on_cpu=True)
     named = RowClassifier(*load_classifier(run, "cpu", backend, precision))

@@ -9,7 +9,7 @@ model, loss, rates and seed; they differ in how they compute:
 
   padded    the Trainer as transformers' text-classification example sets it: padded to 128 tokens, fp32, random order
   dynamic   the same, each batch padded to its own longest comment
-  ours      batches of similar length, bf16 where the hardware has it and is faster for it, memory that is kept
+  ours      batches of similar length, and bf16 where the hardware has it and is faster for it
 
 Each measurement has a process of its own.
 """
@@ -37,7 +37,7 @@ from utils.classifiers import EncoderClassifier
 from utils.console import one_sentence_errors, say
 from utils.data import HUB_DATASET, load_splits, stratified_subset
 from utils.encoding import encode
-from utils.hardware import bf16_pays, prepare_cpu
+from utils.hardware import bf16_pays
 from utils.head import init_head_bias, open_pooler
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
@@ -58,7 +58,6 @@ SIDES = {
     "ours, fp32": (GROUPED, {}),
     "ours, AdamW not fused": ({**GROUPED, "bf16": BF16, "optim": "adamw_torch"}, {}),
     "ours, eager attention": ({**GROUPED, "bf16": BF16}, {"attention": "eager"}),
-    "ours, memory given back": ({**GROUPED, "bf16": BF16}, {"keep_memory": False}),
     "ours, compiled": ({**GROUPED, "bf16": BF16}, {"compile": True}),
 }
 
@@ -79,8 +78,6 @@ class Clock(TrainerCallback):
 def train(side: str, count: int, seed: int, epochs: float = 1.0) -> tuple[float, float, EncoderClassifier]:
     """Train on `count` rows; seconds in all and of the first step, and what came out."""
     options, special = SIDES[side]
-    if side.startswith("ours") and special.get("keep_memory", True) and not torch.cuda.is_available():
-        prepare_cpu()
     rows = stratified_subset(splits()["train"], count, seed=0)
     path, _ = resolve_model("minilm")
     tokenizer, names = load_tokenizer(path), rows.features["labels"].feature.names

@@ -1,23 +1,15 @@
 """What the machine offers: its cores, and whether bf16 is faster on it."""
 
-import ctypes
 import os
-import sys
 import time
 
 import torch
 
 
-def prepare_cpu() -> None:
-    """What makes work on a CPU faster: this process's part of the cores, and memory that is kept for the next step."""
+def share_cores() -> None:
+    """On CPUs, give each process its part of the cores: `accelerate launch` leaves it one unless told otherwise."""
     if "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
-        # `accelerate launch` leaves each process one core unless told otherwise.
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        # glibc gives a layer's activations back to the kernel at once and has them zeroed again for the next layer,
-        # which costs a tenth to a fifth of the time: mmap threshold, trim threshold and top pad (malloc.h).
-        for option, size in ((-3, 1 << 30), (-1, 1 << 30), (-2, 1 << 28)):
-            libc.mallopt(option, size)
 
 
 def bf16_pays(use_cpu: bool) -> bool:
