@@ -32,8 +32,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--hub_tag", help="tag the commit, as a release")
     add("--fold_thresholds", type=string_to_bool, metavar="true|false", help="fold or unfold first (default: as it is)")
     args = parser.parse_args(argv)
-    if not (args.run / RESULTS_FILE).is_file():
-        raise InputError(f"{args.run} is not a finished run: it has no {RESULTS_FILE}.")
+    for file, key in ((RESULTS_FILE, "eval_f1_micro"), ("run.json", "example")):  # the example is recorded near the end
+        if not (args.run / file).is_file() or key not in read_json(args.run / file):
+            raise InputError(f"{args.run} is not a finished run: it has no {file} with {key!r}.")
     if args.fold_thresholds is not None and not (args.run / "config.json").is_file():
         raise InputError(f"--fold_thresholds: {args.run} holds a baseline; only an encoder's thresholds can be folded.")
     return args

@@ -16,6 +16,7 @@ import run_push
 from utils.classifiers import load_classifier
 from utils.console import InputError
 from utils.labels import GO_EMOTIONS
+from utils.results import read_json, write_json
 
 CLIENTS = """
 import json, sys
@@ -211,8 +212,10 @@ def test_a_public_repository_is_not_taken_for_a_private_one(hub, refused):
     assert "exists and is public" in refused("--hub_private_repo")
 
 
-def test_only_finished_runs(refused, tmp_path):
+def test_only_finished_runs(refused, run, tmp_path):
     assert "not a finished run" in refused(folder=tmp_path)
+    write_json(run / "run.json", {key: value for key, value in read_json(run / "run.json").items() if key != "example"})
+    assert "not a finished run" in refused()  # killed before its card was written
 
 
 # --- the Hub fails --------------------------------------------------------------------------------------------------
