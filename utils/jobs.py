@@ -1,5 +1,6 @@
 """A whole file, classified: read and encoded ahead, stored in parts behind, shared by any number of processes."""
 
+import gc
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ def classify_file(
     """
     done = parts.finished().keys()
     count = 0
+    gc.freeze()  # the libraries' half a million objects stay: searching them for garbage takes a tenth of a second
     try:
         with ThreadPoolExecutor(1) as writer:
             written = None
