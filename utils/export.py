@@ -97,6 +97,8 @@ def _write_fp32(run_dir: Path, tokenizer: PreTrainedTokenizerBase, path: Path) -
     """The saved model with the inputs that its tokenizer makes, any number of texts and any length."""
     from onnxscript import ir
 
+    from utils.first_token import compute_first_token_only
+
     # Eager attention: the mask of the sdpa path makes a graph that is a tenth slower.
     model = AutoModelForSequenceClassification.from_pretrained(
         run_dir, dtype=torch.float32, attn_implementation="eager"
@@ -116,6 +118,7 @@ def _write_fp32(run_dir: Path, tokenizer: PreTrainedTokenizerBase, path: Path) -
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise InputError(f"torch's exporter does not carry {type(model).__name__} ({reason}).") from error
+    compute_first_token_only(program.model)
     # The exporter notes a stack trace at each node: this machine's paths, which are nobody else's business.
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
     program.save(path, external_data=False)
