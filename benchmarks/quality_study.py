@@ -21,7 +21,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.threshold_strategies import f1
 from utils.arguments import DataArguments, ModelArguments, OutputArguments, ThresholdArguments, parse_arguments
+from utils.console import InputError, one_sentence_errors
 from utils.data import HUB_DATASET, label_names, load_splits, stratified_subset
 from utils.encoding import encode
 from utils.head import init_head_bias, open_pooler, output_layer
@@ -112,7 +113,7 @@ class Variant:
 
     arguments: dict[str, Any] = field(default_factory=dict)
     loss: Callable = multilabel_loss
-    prepare: Callable[[nn.Module], None] | None = None
+    prepare: tuple[Callable[[nn.Module], None], ...] = ()
     smoothing: float = 0.0
     layer_decay: float | None = None
     pooler_as_head: bool = False
@@ -122,52 +123,57 @@ class Variant:
 
 VARIANTS = {
     "plain": Variant(),
+    "open": Variant(prepare=(open_pooler,), pooler_as_head=True),
+    "pooler_head_rate": Variant(pooler_as_head=True),
+    "rate_5e-5": Variant({"learning_rate": 5e-5}),
     "rate_1e-4": Variant({"learning_rate": 1e-4}),
+    "rate_2e-4": Variant({"learning_rate": 2e-4}),
     "rate_3e-4": Variant({"learning_rate": 3e-4}),
-    "rate_5e-4": Variant({"learning_rate": 5e-4}),
     "head_1e-3": Variant({"head_learning_rate": 1e-3}),
+    "head_2e-3": Variant({"head_learning_rate": 2e-3}),
     "head_5e-3": Variant({"head_learning_rate": 5e-3}),
+    "head_1e-2": Variant({"head_learning_rate": 1e-2}),
     "batch_16": Variant({"per_device_train_batch_size": 16}),
     "batch_64": Variant({"per_device_train_batch_size": 64}),
-    "batch_64_rate_3e-4": Variant({"per_device_train_batch_size": 64, "learning_rate": 3e-4}),
+    "epochs_2": Variant({"num_train_epochs": 2}),
     "epochs_4": Variant({"num_train_epochs": 4}),
-    "epochs_5": Variant({"num_train_epochs": 5}),
     "decay_0.1": Variant({"weight_decay": 0.1}),
     "cosine": Variant({"lr_scheduler_type": "cosine"}),
+    "no_warmup": Variant({"warmup_steps": 0}),
     "layer_decay_0.8": Variant(layer_decay=0.8),
-    "dropout_0.2": Variant(prepare=set_dropout(0.2)),
-    "head_dropout_0.3": Variant(prepare=head_dropout(0.3)),
+    "dropout_0": Variant(prepare=(set_dropout(0.0),)),
+    "dropout_0.2": Variant(prepare=(set_dropout(0.2),)),
+    "head_dropout_0.3": Variant(prepare=(head_dropout(0.3),)),
+    "zero_classifier": Variant(prepare=(zero_classifier,)),
+    "frozen_embeddings": Variant(prepare=(freeze_embeddings,)),
     "smoothing_0.1": Variant(smoothing=0.1),
     "focal": Variant(loss=focal_loss),
     "asymmetric": Variant(loss=asymmetric_loss),
     "pos_weight_sqrt": Variant(pos_weight=0.5),
     "pos_weight_quarter": Variant(pos_weight=0.25),
     "rdrop_1": Variant(rdrop=1.0),
-    "pooler_identity": Variant(prepare=open_pooler),
-    "pooler_head_rate": Variant(pooler_as_head=True),
-    "pooler_identity_head_rate": Variant(prepare=open_pooler, pooler_as_head=True),
-    "open_rate_2e-4": Variant({"learning_rate": 2e-4}, prepare=open_pooler, pooler_as_head=True),
-    "open_rate_2e-4_head_5e-3": Variant(
-        {"learning_rate": 2e-4, "head_learning_rate": 5e-3}, prepare=open_pooler, pooler_as_head=True
-    ),
-    "open_epochs_2": Variant({"num_train_epochs": 2}, prepare=open_pooler, pooler_as_head=True),
-    "open_head_1e-3": Variant({"head_learning_rate": 1e-3}, prepare=open_pooler, pooler_as_head=True),
-    "open_rate_1e-4": Variant({"learning_rate": 1e-4}, prepare=open_pooler, pooler_as_head=True),
-    "zero_classifier": Variant(prepare=zero_classifier),
-    "frozen_embeddings": Variant(prepare=freeze_embeddings),
-    "rate_2e-4": Variant({"learning_rate": 2e-4}),
-    "rate_1e-4_head_5e-3": Variant({"head_learning_rate": 5e-3}),
-    "rate_2e-4_head_5e-3": Variant({"learning_rate": 2e-4, "head_learning_rate": 5e-3}),
-    "rate_2e-4_head_1e-2": Variant({"learning_rate": 2e-4, "head_learning_rate": 1e-2}),
-    "rate_3e-4_head_5e-3": Variant({"learning_rate": 3e-4, "head_learning_rate": 5e-3}),
-    "rate_3e-4_head_1e-2": Variant({"learning_rate": 3e-4, "head_learning_rate": 1e-2}),
-    "rates_high_dropout_0": Variant({"learning_rate": 3e-4, "head_learning_rate": 5e-3}, prepare=set_dropout(0.0)),
-    "mpnet_dropout_0": Variant({"learning_rate": 5e-5, "head_learning_rate": 1e-3}, prepare=set_dropout(0.0)),
-    "mpnet_rate_1e-4_head_2e-3": Variant({"learning_rate": 1e-4, "head_learning_rate": 2e-3}),
-    "dropout_0": Variant(prepare=set_dropout(0.0)),
-    "no_warmup": Variant({"warmup_steps": 0}),
-    "mpnet": Variant({"learning_rate": 5e-5, "head_learning_rate": 1e-3}),
 }
+
+
+def combined(name: str) -> Variant:
+    """The variant of a name such as `open+focal`: all that its parts differ in.
+
+    Raises:
+        InputError: there is no variant of one of these names.
+    """
+    result = Variant()
+    for part in name.split("+"):
+        if part not in VARIANTS:
+            raise InputError(f"There is no variant {part!r}; accepted, alone or joined by +: {', '.join(VARIANTS)}.")
+        variant = VARIANTS[part]
+        changed = {
+            item.name: getattr(variant, item.name)
+            for item in fields(Variant)
+            if getattr(variant, item.name) != getattr(Variant(), item.name)
+        }
+        changed |= {"arguments": result.arguments | variant.arguments, "prepare": result.prepare + variant.prepare}
+        result = replace(result, **changed)
+    return result
 
 
 class StudyTrainer(EmotionTrainer):
@@ -259,9 +265,10 @@ def unseen_scores(gold: np.ndarray, judged: np.ndarray, fitted_rows: int | None 
     }
 
 
-def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_name: str) -> list[dict[str, Any]]:
+def train_one(
+    name: str, variant: Variant, seed: int, options: argparse.Namespace, splits, model_name: str
+) -> list[dict[str, Any]]:
     """Train one variant; one result for its last weights and one for each running average."""
-    variant = VARIANTS[name]
     chosen = {"seed": seed, **BEFORE.get(options.recipe.stem, {}), **variant.arguments} | (
         {"model_name_or_path": model_name} if model_name else {}
     )
@@ -281,8 +288,8 @@ def train_one(name: str, seed: int, options: argparse.Namespace, splits, model_n
     set_seed(seed)
     model, _ = load_model(path, names)
     init_head_bias(model, gold)
-    if variant.prepare:
-        variant.prepare(model)
+    for prepare in variant.prepare:
+        prepare(model)
     if variant.smoothing:
         soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
         feature = train_set.features["labels"]
@@ -338,21 +345,21 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Means over seeds; the difference to plain is taken over the seeds both have."""
+    """Means over seeds. `a+b` is held against `a` where that was run, any other against plain, over seeds both have."""
     lines = []
     for recipe, rows in sorted({(result["recipe"], result["rows"]) for result in results}):
         runs = {}
         for result in results:
             if (result["recipe"], result["rows"]) == (recipe, rows):
                 runs.setdefault(result["variant"], {})[result["seed"]] = result
-        plain = runs.get("plain", {})
         for name, by_seed in runs.items():
             cells = [recipe, f"{rows:,}", name, str(len(by_seed))]
-            shared = sorted(set(by_seed) & set(plain))
+            without = runs.get(name.rpartition("+")[0]) or runs.get("plain", {})
+            shared = sorted(set(by_seed) & set(without))
             for metric in ("f1_micro", "f1_macro", "map", "bce"):
                 cells.append(f"{statistics.mean(run[metric] for run in by_seed.values()):.4f}")
                 if metric.startswith("f1"):
-                    gaps = [by_seed[seed][metric] - plain[seed][metric] for seed in shared]
+                    gaps = [by_seed[seed][metric] - without[seed][metric] for seed in shared]
                     spread = f" ± {statistics.stdev(gaps):.4f}" if len(gaps) > 1 else ""
                     cells.append("–" if name == "plain" or not gaps else f"{statistics.mean(gaps):+.4f}{spread}")
             minutes = [run["minutes"] for run in by_seed.values() if run["minutes"]]
@@ -364,9 +371,9 @@ def table(results: list[dict[str, Any]]) -> str:
         "variant",
         "seeds",
         "micro",
-        "against plain",
+        "against",
         "macro",
-        "against plain",
+        "against",
         "mAP",
         "BCE",
         "minutes",
@@ -374,9 +381,9 @@ def table(results: list[dict[str, Any]]) -> str:
     return markdown_table(header, lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variants", nargs="+", default=[], choices=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--variants", nargs="+", default=[], metavar="NAME", help="see --list; joined by +: both")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
     parser.add_argument("--rows", type=int, help="train on a stratified subset (unset: all rows)")
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "minilm.yaml", help="what plain is")
@@ -396,6 +403,7 @@ if __name__ == "__main__":
     elif options.table:
         print(table(read_results(options.results)))
     else:
+        variants = {name: combined(name) for name in options.variants}
         options.folder.mkdir(parents=True, exist_ok=True)
         options.results.parent.mkdir(parents=True, exist_ok=True)
         data = load_splits(os.environ.get("GOEMOTIONS_DIR", HUB_DATASET))
@@ -403,9 +411,14 @@ if __name__ == "__main__":
         done = {(r["recipe"], r["variant"], r["seed"], r["rows"]) for r in read_results(options.results)}
         rows = options.rows or yaml.safe_load(options.recipe.read_text()).get("max_train_samples", len(data["train"]))
         for seed in options.seeds:
-            for name in options.variants:
+            for name, variant in variants.items():
                 if (options.recipe.stem, name, seed, rows) in done:
                     continue
-                for result in train_one(name, seed, options, data, options.model_name_or_path):
+                for result in train_one(name, variant, seed, options, data, options.model_name_or_path):
                     with options.results.open("a") as file:
                         file.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    with one_sentence_errors():
+        main()
