@@ -42,6 +42,9 @@ PRECISIONS = ("auto", "fp32", "bf16", "int8")
 class EncoderClassifier:
     """A fine-tuned encoder; probabilities are sigmoids in fp32, whatever precision it was trained in.
 
+    On a CPU, each thread computes batches of its own. Sharing every batch among all threads would make them wait for
+    each other after each of its few hundred operations.
+
     With `precision` bf16 the encoder computes in bf16. Its output layer stays in fp32: it costs nothing, and logits
     with the eight significant bits of bf16 would make equal scores of different ones.
     """
@@ -49,7 +52,8 @@ class EncoderClassifier:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: str = "fp32"):
         self.model, self.tokenizer = model.eval(), tokenizer
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
-        self.batch_tokens = CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS
+        on_cpu = model.device.type == "cpu"
+        self.batch_tokens, self.threads = (CPU_TOKENS, torch.get_num_threads()) if on_cpu else (GPU_TOKENS, 1)
         if precision == "bf16":
             model.to(torch.bfloat16)
             output_layer(model).float().register_forward_pre_hook(lambda layer, inputs: (inputs[0].float(),))
@@ -71,15 +75,21 @@ class EncoderClassifier:
     ) -> np.ndarray:
         """`predict` for texts that are encoded already."""
         found = np.empty((len(encoded["input_ids"]), len(self.labels)), dtype=np.float32)
-        for rows, batch in padded_batches(encoded, self.tokenizer, self.batch_tokens):
-            found[rows] = self._logits(batch).float().sigmoid().cpu().numpy()
-            progress(len(rows))
+        batches = padded_batches(encoded, self.tokenizer, self.batch_tokens)
+        threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                for rows, logits in pool.map(lambda batch: (batch[0], self._logits(batch[1])), batches):
+                    found[rows] = expit(logits)
+                    progress(len(rows))
+        finally:
+            torch.set_num_threads(threads)  # what a thread sets holds for threads that are yet to come, too
         return found
 
     @torch.inference_mode()
-    def _logits(self, batch: Mapping[str, np.ndarray]) -> torch.Tensor:
+    def _logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         tensors = {name: torch.from_numpy(values).to(self.model.device) for name, values in batch.items()}
-        return self.model(**tensors).logits
+        return self.model(**tensors).logits.float().cpu().numpy()
 
 
 def padded_batches(
@@ -108,39 +118,23 @@ def padded_batches(
 
 
 class OnnxClassifier(EncoderClassifier):
-    """A fine-tuned encoder as `utils.export` writes it, run by ONNX Runtime on the CPU.
-
-    Each thread computes batches of its own. Sharing every batch among all threads would make them wait for each other
-    after each of its few hundred operations.
-    """
+    """A fine-tuned encoder as `utils.export` writes it, run by ONNX Runtime on the CPU."""
 
     def __init__(self, path: Path, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]):
         import onnxruntime  # not among the packages that training needs
 
-        self.threads = torch.get_num_threads()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = 1  # see EncoderClassifier
         # Its fused kernel for residual and normalisation takes four times as long as the two apart.
         unfused = {"disabled_optimizers": ["SkipLayerNormFusion"]}
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], **unfused)
         self.inputs = [item.name for item in self.session.get_inputs()]
-        self.tokenizer, self.labels, self.batch_tokens = tokenizer, list(labels), ONNX_TOKENS
+        self.tokenizer, self.labels = tokenizer, list(labels)
+        self.batch_tokens, self.threads = ONNX_TOKENS, torch.get_num_threads()
 
-    def probabilities(
-        self, encoded: Mapping[str, list[list[int]]], progress: Callable[[int], object] = lambda rows: None
-    ) -> np.ndarray:
-        """`predict` for texts that are encoded already."""
-        found = np.empty((len(encoded["input_ids"]), len(self.labels)), dtype=np.float32)
-        with ThreadPoolExecutor(self.threads) as pool:
-            for rows, logits in pool.map(self._run, padded_batches(encoded, self.tokenizer, self.batch_tokens)):
-                found[rows] = expit(logits)
-                progress(len(rows))
-        return found
-
-    def _run(self, numbered: tuple[np.ndarray, dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        rows, batch = numbered
+    def _logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         (logits,) = self.session.run(["logits"], {name: batch[name] for name in self.inputs})
-        return rows, logits
+        return logits
 
 
 class BaselineClassifier:
