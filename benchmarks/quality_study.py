@@ -137,6 +137,8 @@ VARIANTS = {
     "batch_64": Variant({"per_device_train_batch_size": 64}),
     "epochs_2": Variant({"num_train_epochs": 2}),
     "epochs_4": Variant({"num_train_epochs": 4}),
+    "epochs_8": Variant({"num_train_epochs": 8}),
+    "epochs_16": Variant({"num_train_epochs": 16}),
     "decay_0.1": Variant({"weight_decay": 0.1}),
     "cosine": Variant({"lr_scheduler_type": "cosine"}),
     "no_warmup": Variant({"warmup_steps": 0}),
