@@ -52,7 +52,7 @@ def batch():
     }
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "mpnet", "electra", "deberta-v2", "modernbert"])
+@pytest.mark.parametrize("kind", ["bert", "mpnet", "deberta-v2", "modernbert"])  # each has attention of its own
 def test_the_last_layer_is_computed_for_the_token_that_is_read(kind, batch, tmp_path):
     config, _ = encoder_configs()[kind]
     config.num_hidden_layers = LAYERS
