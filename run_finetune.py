@@ -24,6 +24,7 @@ from utils.arguments import (
 from utils.card import card_metadata, write_card
 from utils.console import is_main_process, one_sentence_errors, say
 from utils.data import describe, hub_id, label_names, load_splits, stratified_subset
+from utils.distillation import soften
 from utils.encoding import encode, shortest_first
 from utils.evaluation import calibrate_run, predict_splits
 from utils.example import record_example
@@ -88,6 +89,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         open_pooler(model)
     if model_args.init_head_bias and head_is_new:
         init_head_bias(model, multi_hot(splits["train"]["labels"], len(names)))
+    if model_args.teacher:
+        texts, weight = splits["train"]["text"], model_args.teacher_weight
+        train_set = soften(train_set, texts, model_args.teacher, weight, names, args.device)
     say(f"{base_model or model_path}: {model.num_parameters() / 1e6:.1f}M parameters, {len(names)} labels")
 
     # 4. Train. Each epoch ends with an evaluation and a checkpoint; the best one is loaded at the end.

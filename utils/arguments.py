@@ -72,6 +72,12 @@ class ModelArguments:
     init_head_bias: bool = field(
         default=True, metadata={"help": "start the classifier's bias at the log-odds of the label frequencies"}
     )
+    teacher: list[str] | None = field(
+        default=None, metadata={"help": "finished runs whose probabilities of the training comments soften the targets"}
+    )
+    teacher_weight: float = field(
+        default=0.5, metadata={"help": "share of the teachers in the targets, from 0 to 1; gold labels have the rest"}
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
         default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
     )
@@ -158,7 +164,7 @@ class Parser(HfArgumentParser):
                     option for option in action.option_strings if "_" in option or "-" not in option[2:]
                 ]
                 if action.choices is None:
-                    action.metavar = "VALUE" if action.nargs is None else "true|false"
+                    action.metavar = {None: "VALUE", "+": "VALUE"}.get(action.nargs, "true|false")
                 action.help = (action.help or "").strip().split("\n")[0].split(". ")[0].replace("%", "%%")
         self.usage = "%(prog)s [--config FILE.yaml] [--argument value …]"
         if training:
@@ -256,7 +262,7 @@ def _check(values: argparse.Namespace) -> None:
         "learning_rate": (0, None), "head_learning_rate": (0, None), "num_train_epochs": (0, None),
         "per_device_train_batch_size": (1, None), "per_device_eval_batch_size": (1, None),
         "gradient_accumulation_steps": (1, None), "weight_decay": (0, None), "seed": (0, 2**32 - 1),
-        "max_features": (1, None),
+        "max_features": (1, None), "teacher_weight": (0, 1),
     }  # fmt: skip
     for name, (low, high) in ranges.items():
         value = getattr(values, name, None)

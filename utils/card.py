@@ -185,8 +185,13 @@ def _recipe(run: dict[str, Any]) -> dict[str, Any]:
         default = getattr(defaults.get(key), "value", defaults.get(key))  # of an enumeration, its value
         skipped = key in recipe or key in _NOT_RECIPE or key.startswith(("hub_", "push_"))
         if not (skipped or value is None or str(value) == str(default)):
-            recipe[key] = Path(value).name if isinstance(value, str) and Path(value).is_dir() else value
+            recipe[key] = [_public(item) for item in value] if isinstance(value, list) else _public(value)
     return recipe
+
+
+def _public(value: Any) -> Any:
+    """An argument's value; of a local folder, its name alone."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_dir() else value
 
 
 def _scores_table(run_dir: Path, results: dict[str, float], split: str) -> str:

@@ -14,14 +14,19 @@ from utils.classifiers import BaselineClassifier, EncoderClassifier, load_classi
 from utils.console import is_main_process, say
 from utils.data import label_names
 from utils.labels import multi_hot
+from utils.progress import Progress
 from utils.results import Predictions
 from utils.saved_model import calibrate_saved_model
 
 
 def predict_together(classifier: EncoderClassifier | BaselineClassifier, texts: Sequence[str]) -> np.ndarray:
     """As `classifier.predict`, but every process answers for its share, and gets the answers to all of them."""
-    with PartialState().split_between_processes(list(texts)) as share:
-        return np.stack(gather_object(list(classifier.predict(share)) if share else []))
+    state = PartialState()
+    progress = Progress(len(texts), shown=state.is_main_process, share=state.num_processes)
+    with state.split_between_processes(list(texts)) as share:
+        answers = list(classifier.predict(share, progress.advance)) if share else []
+    progress.close()
+    return np.stack(gather_object(answers))
 
 
 def predict_splits(run_dir: Path, splits: DatasetDict, device: str | torch.device) -> dict[str, Predictions]:
