@@ -22,8 +22,8 @@ def compute_first_token_only(model: ir.Model) -> int:
     read = {}  # (node, index of an input): the axis along which the node reads that input's first entry alone
     moved = []  # in a fixed order: the same model gives the same file
     for node in reversed(list(model.graph)):
-        if node.op_type == "Gather" and _is_zero(node.inputs[1]):
-            read[node, 0] = node.attributes.get_int("axis", 0)
+        if node.op_type == "Gather" and node.inputs[0].shape is not None and _is_zero(node.inputs[1]):
+            read[node, 0] = node.attributes.get_int("axis", 0) % len(node.inputs[0].shape)
         elif not any(output.is_graph_output() for output in node.outputs):
             wanted = {read.get(use) for output in node.outputs for use in output.uses()}
             axis = wanted.pop() if len(wanted) == 1 else None
