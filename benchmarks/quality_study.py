@@ -98,6 +98,15 @@ def zero_classifier(model: nn.Module) -> None:
     nn.init.zeros_(output_layer(model).weight)
 
 
+def zero_bias(model: nn.Module) -> None:
+    nn.init.zeros_(output_layer(model).bias)
+
+
+def identity_dense(model: nn.Module) -> None:
+    """RoBERTa, MPNet: the classifier's own dense layer starts as the identity, as an opened pooler does."""
+    nn.init.eye_(model.classifier.dense.weight)
+
+
 def freeze_embeddings(model: nn.Module) -> None:
     model.base_model.embeddings.requires_grad_(False)
 
@@ -126,7 +135,9 @@ VARIANTS = {
     "open": Variant(prepare=(open_pooler,), pooler_as_head=True),
     "pooler_head_rate": Variant(pooler_as_head=True),
     "rate_5e-5": Variant({"learning_rate": 5e-5}),
+    "rate_7e-5": Variant({"learning_rate": 7e-5}),
     "rate_1e-4": Variant({"learning_rate": 1e-4}),
+    "rate_1.5e-4": Variant({"learning_rate": 1.5e-4}),
     "rate_2e-4": Variant({"learning_rate": 2e-4}),
     "rate_3e-4": Variant({"learning_rate": 3e-4}),
     "head_1e-3": Variant({"head_learning_rate": 1e-3}),
@@ -142,10 +153,14 @@ VARIANTS = {
     "decay_0.1": Variant({"weight_decay": 0.1}),
     "cosine": Variant({"lr_scheduler_type": "cosine"}),
     "no_warmup": Variant({"warmup_steps": 0}),
+    "warmup_0.3": Variant({"warmup_steps": 0.3}),
+    "layer_decay_0.9": Variant(layer_decay=0.9),
     "layer_decay_0.8": Variant(layer_decay=0.8),
     "dropout_0": Variant(prepare=(set_dropout(0.0),)),
     "dropout_0.2": Variant(prepare=(set_dropout(0.2),)),
     "head_dropout_0.3": Variant(prepare=(head_dropout(0.3),)),
+    "identity_dense": Variant(prepare=(identity_dense,)),
+    "zero_bias": Variant(prepare=(zero_bias,)),
     "zero_classifier": Variant(prepare=(zero_classifier,)),
     "frozen_embeddings": Variant(prepare=(freeze_embeddings,)),
     "smoothing_0.1": Variant(smoothing=0.1),
@@ -328,11 +343,11 @@ def train_one(
     return results
 
 
-def score_run(name: str, run: Path, path: Path) -> None:
+def score_run(recipe: str, name: str, run: Path, path: Path) -> None:
     """Append what a finished run of run_finetune.py is on the study's scale."""
     record, results = read_json(run / "run.json"), read_json(run / RESULTS_FILE)
     _, (_, gold, judged) = read_predictions(run, "eval")
-    setting = {"recipe": "minilm", "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
+    setting = {"recipe": recipe, "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
     setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": None}
     setting |= {"train_loss": round(results["train_loss"], 5)}
     with path.open("a") as file:
@@ -401,7 +416,7 @@ def main() -> None:
         print("\n".join(f"{name:28}{variant}" for name, variant in VARIANTS.items()))
     elif options.score:
         for run in map(Path, options.score[1:]):
-            score_run(options.score[0], run, options.results)
+            score_run(options.recipe.stem, options.score[0], run, options.results)
     elif options.table:
         print(table(read_results(options.results)))
     else:
