@@ -36,6 +36,7 @@ from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArgum
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.further_pretraining import pretrain
 from benchmarks.threshold_strategies import f1
 from utils.arguments import DataArguments, ModelArguments, OutputArguments, ThresholdArguments, parse_arguments
 from utils.console import InputError, one_sentence_errors
@@ -117,7 +118,8 @@ class Variant:
 
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
     `layer_decay` multiplies the rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the
-    head's rate; `pos_weight` is an exponent of the inverse label frequency.
+    head's rate; `pos_weight` is an exponent of the inverse label frequency; `mlm_epochs` of masked-language training on
+    all training comments come first.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -128,6 +130,7 @@ class Variant:
     pooler_as_head: bool = False
     pos_weight: float = 0.0
     rdrop: float = 0.0
+    mlm_epochs: int = 0
 
 
 VARIANTS = {
@@ -169,6 +172,7 @@ VARIANTS = {
     "pos_weight_sqrt": Variant(pos_weight=0.5),
     "pos_weight_quarter": Variant(pos_weight=0.25),
     "rdrop_1": Variant(rdrop=1.0),
+    "mlm_2": Variant(mlm_epochs=2),
 }
 
 
@@ -304,6 +308,9 @@ def train_one(
     gold, dev_gold = multi_hot(train["labels"], len(names)), multi_hot(splits["validation"]["labels"], len(names))
     set_seed(seed)
     model, _ = load_model(path, names)
+    started = time.process_time()
+    if variant.mlm_epochs:
+        pretrain(model, tokenizer, splits["train"]["text"], variant.mlm_epochs, args.bf16, seed)
     init_head_bias(model, gold)
     for prepare in variant.prepare:
         prepare(model)
@@ -326,7 +333,6 @@ def train_one(
         processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer), compute_loss_func=loss,
         callbacks=[averages],
     )  # fmt: skip
-    started = time.process_time()
     final_loss = trainer.train().training_loss
     minutes = (time.process_time() - started) / 60
     states = {"": copy.deepcopy(model.state_dict())} | {f"+ema_{d}": a for d, a in averages.averages.items()}
