@@ -29,7 +29,9 @@ import numpy as np
 import torch
 import yaml
 from datasets import Dataset
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArguments, set_seed
@@ -108,6 +110,43 @@ def identity_dense(model: nn.Module) -> None:
     nn.init.eye_(model.classifier.dense.weight)
 
 
+def mean_layer(share: float) -> Callable[[nn.Module], None]:
+    """One more layer, of the encoder's own kind, that adds `share` times the mean over all tokens to each of them."""
+
+    def prepare(model: nn.Module) -> None:
+        layers = model.base_model.encoder.layer
+        layer = copy.deepcopy(layers[-1])
+        attention, after = layer.attention, layer.attention.output if hasattr(layer.attention, "output") else None
+        if after is None:  # MPNet
+            q, k, v, o, norm = *(getattr(attention.attn, n) for n in "qkvo"), attention.LayerNorm
+        else:
+            q, k, v, o, norm = (
+                attention.self.query,
+                attention.self.key,
+                attention.self.value,
+                after.dense,
+                after.LayerNorm,
+            )
+            attention.self.layer_idx = len(layers)
+        for linear in (q, k, v, o, layer.intermediate.dense, layer.output.dense):
+            nn.init.zeros_(linear.bias)
+        for linear in (q, layer.intermediate.dense):
+            nn.init.normal_(linear.weight, std=0.02)
+        for linear in (k, layer.output.dense):
+            nn.init.zeros_(linear.weight)
+        nn.init.eye_(v.weight)
+        nn.init.eye_(o.weight)
+        with torch.no_grad():
+            o.weight.mul_(share)
+        for n in (norm, layer.output.LayerNorm):
+            nn.init.ones_(n.weight)
+            nn.init.zeros_(n.bias)
+        layers.append(layer)
+        model.config.num_hidden_layers += 1
+
+    return prepare
+
+
 def freeze_embeddings(model: nn.Module) -> None:
     model.base_model.embeddings.requires_grad_(False)
 
@@ -119,7 +158,8 @@ class Variant:
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
     `layer_decay` multiplies the rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the
     head's rate; `pos_weight` is an exponent of the inverse label frequency; `mlm_epochs` of masked-language training on
-    all training comments come first.
+    all training comments come first; `probe` is the C of logistic regressions on the frozen encoder that the output
+    layer starts as (Kumar et al. 2022).
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -131,6 +171,7 @@ class Variant:
     pos_weight: float = 0.0
     rdrop: float = 0.0
     mlm_epochs: int = 0
+    probe: float = 0.0
 
 
 VARIANTS = {
@@ -163,6 +204,8 @@ VARIANTS = {
     "dropout_0.2": Variant(prepare=(set_dropout(0.2),)),
     "head_dropout_0.3": Variant(prepare=(head_dropout(0.3),)),
     "identity_dense": Variant(prepare=(identity_dense,)),
+    "mean_1": Variant(prepare=(mean_layer(1.0),)),
+    "mean_4": Variant(prepare=(mean_layer(4.0),)),
     "zero_bias": Variant(prepare=(zero_bias,)),
     "zero_classifier": Variant(prepare=(zero_classifier,)),
     "frozen_embeddings": Variant(prepare=(freeze_embeddings,)),
@@ -173,6 +216,9 @@ VARIANTS = {
     "pos_weight_quarter": Variant(pos_weight=0.25),
     "rdrop_1": Variant(rdrop=1.0),
     "mlm_2": Variant(mlm_epochs=2),
+    "probe_0.001": Variant(probe=0.001),
+    "probe_0.01": Variant(probe=0.01),
+    "probe_0.1": Variant(probe=0.1),
 }
 
 
@@ -270,6 +316,24 @@ def probabilities(model: nn.Module, tokenizer, data: Dataset, bf16: bool, batch_
     return result
 
 
+def start_as_probe(model: nn.Module, tokenizer, data: Dataset, gold: np.ndarray, c: float, bf16: bool) -> None:
+    """The output layer becomes one logistic regression a label on what reaches it from the untrained model."""
+    layer, batches = output_layer(model), []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0].float().numpy()))
+    probabilities(model, tokenizer, data, bf16)
+    handle.remove()
+    reached = np.empty((len(data), layer.in_features), dtype=np.float32)
+    reached[np.argsort(data["length"], kind="stable")] = np.concatenate(batches)
+    scaler = StandardScaler().fit(reached)
+    scaled = scaler.transform(reached)
+    for label in np.flatnonzero(gold.any(axis=0)):
+        fitted = LogisticRegression(C=c, max_iter=300).fit(scaled, gold[:, label])
+        weight = fitted.coef_[0] / scaler.scale_
+        with torch.no_grad():
+            layer.weight[label] = torch.from_numpy(weight)
+            layer.bias[label] = float(fitted.intercept_[0] - weight @ scaler.mean_)
+
+
 def unseen_scores(gold: np.ndarray, judged: np.ndarray, fitted_rows: int | None = None, splits: int = 20) -> dict:
     """Micro- and macro-F1 of `calibrated` thresholds on rows they were not fitted on; BCE and mAP."""
     rng, scores = np.random.default_rng(0), {"f1_micro": [], "f1_macro": []}
@@ -314,6 +378,8 @@ def train_one(
     init_head_bias(model, gold)
     for prepare in variant.prepare:
         prepare(model)
+    if variant.probe:
+        start_as_probe(model, tokenizer, train_set, gold, variant.probe, args.bf16)
     if variant.smoothing:
         soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
         feature = train_set.features["labels"]
