@@ -37,6 +37,7 @@ from utils.losses import multilabel_loss
 from utils.metrics import compute_metrics
 from utils.modeling import load_model, load_tokenizer, resolve_model
 from utils.plots import plot_run
+from utils.pooling import pool_by_mean
 from utils.results import results_table, write_results, write_run_json
 from utils.saved_model import fold_saved_model
 from utils.training import (
@@ -87,8 +88,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     eval_set = shortest_first(encode(splits["validation"], tokenizer, model_args.max_seq_length))
     if head_is_new:
         open_pooler(model)
-    if model_args.init_head_bias and head_is_new:
-        init_head_bias(model, multi_hot(splits["train"]["labels"], len(names)))
+        if model_args.pooling == "mean":
+            pool_by_mean(model)
+        if model_args.init_head_bias:
+            init_head_bias(model, multi_hot(splits["train"]["labels"], len(names)))
     if model_args.teacher:
         texts, weight = splits["train"]["text"], model_args.teacher_weight
         train_set = soften(train_set, texts, model_args.teacher, weight, names, args.device)

@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from utils.head import init_head_bias, open_pooler, output_layer
 from utils.labels import multi_hot
 from utils.losses import multilabel_loss
 from utils.modeling import load_model, load_tokenizer, resolve_model
+from utils.pooling import pool_by_mean
 from utils.results import RESULTS_FILE, markdown_table, read_json, read_predictions
 from utils.thresholds import decide, fit_thresholds
 from utils.training import EmotionTrainer
@@ -110,43 +112,6 @@ def identity_dense(model: nn.Module) -> None:
     nn.init.eye_(model.classifier.dense.weight)
 
 
-def mean_layer(share: float) -> Callable[[nn.Module], None]:
-    """One more layer, of the encoder's own kind, that adds `share` times the mean over all tokens to each of them."""
-
-    def prepare(model: nn.Module) -> None:
-        layers = model.base_model.encoder.layer
-        layer = copy.deepcopy(layers[-1])
-        attention, after = layer.attention, layer.attention.output if hasattr(layer.attention, "output") else None
-        if after is None:  # MPNet
-            q, k, v, o, norm = *(getattr(attention.attn, n) for n in "qkvo"), attention.LayerNorm
-        else:
-            q, k, v, o, norm = (
-                attention.self.query,
-                attention.self.key,
-                attention.self.value,
-                after.dense,
-                after.LayerNorm,
-            )
-            attention.self.layer_idx = len(layers)
-        for linear in (q, k, v, o, layer.intermediate.dense, layer.output.dense):
-            nn.init.zeros_(linear.bias)
-        for linear in (q, layer.intermediate.dense):
-            nn.init.normal_(linear.weight, std=0.02)
-        for linear in (k, layer.output.dense):
-            nn.init.zeros_(linear.weight)
-        nn.init.eye_(v.weight)
-        nn.init.eye_(o.weight)
-        with torch.no_grad():
-            o.weight.mul_(share)
-        for n in (norm, layer.output.LayerNorm):
-            nn.init.ones_(n.weight)
-            nn.init.zeros_(n.bias)
-        layers.append(layer)
-        model.config.num_hidden_layers += 1
-
-    return prepare
-
-
 def freeze_embeddings(model: nn.Module) -> None:
     model.base_model.embeddings.requires_grad_(False)
 
@@ -204,8 +169,9 @@ VARIANTS = {
     "dropout_0.2": Variant(prepare=(set_dropout(0.2),)),
     "head_dropout_0.3": Variant(prepare=(head_dropout(0.3),)),
     "identity_dense": Variant(prepare=(identity_dense,)),
-    "mean_1": Variant(prepare=(mean_layer(1.0),)),
-    "mean_4": Variant(prepare=(mean_layer(4.0),)),
+    "mean_1": Variant(prepare=(partial(pool_by_mean, share=1.0),)),
+    "mean_4": Variant(prepare=(partial(pool_by_mean, share=4.0),)),
+    "mean_16": Variant(prepare=(partial(pool_by_mean, share=16.0),)),
     "zero_bias": Variant(prepare=(zero_bias,)),
     "zero_classifier": Variant(prepare=(zero_classifier,)),
     "frozen_embeddings": Variant(prepare=(freeze_embeddings,)),

@@ -72,6 +72,10 @@ class ModelArguments:
     init_head_bias: bool = field(
         default=True, metadata={"help": "start the classifier's bias at the log-odds of the label frequencies"}
     )
+    pooling: Literal["first_token", "mean"] = field(
+        default="first_token",
+        metadata={"help": "what a new classifier reads: the first token, or the mean over all (sentence encoders)"},
+    )
     teacher: list[str] | None = field(
         default=None, metadata={"help": "finished runs whose probabilities of the training comments soften the targets"}
     )
