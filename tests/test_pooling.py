@@ -74,3 +74,11 @@ def test_modernbert_reads_the_mean_by_its_own_setting(batch):
 def test_another_kind_of_encoder_is_refused_in_one_sentence():
     with pytest.raises(InputError, match=r"--pooling mean does not know how DebertaV2.* --pooling first_token"):
         pool_by_mean(made("deberta-v2"))
+
+
+def test_the_mean_reaches_the_output_layer():
+    """RoBERTa's and MPNet's classifiers begin with a dense layer of their own, ELECTRA's with one before a GELU."""
+    for kind in ("roberta", "mpnet", "electra"):
+        model = made(kind)
+        pool_by_mean(model)
+        assert torch.equal(model.classifier.dense.weight, torch.eye(16)) == (kind != "electra")

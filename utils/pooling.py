@@ -35,7 +35,8 @@ def pool_by_mean(model: PreTrainedModel, share: float = 4.0) -> None:
     ModernBERT has a setting for it. BERT and its like get one more layer, which starts as token + share · mean,
     normalised (`share` was chosen on validation: docs/results.md). Keys of zero make its attention even (in MPNet up to
     the position bias that its layers share), value and output hand on what they get, and the feed-forward part adds
-    nothing yet. All of it is trained from there.
+    nothing yet. The dense layer that RoBERTa and MPNet classify with starts as the identity, so that the mean
+    reaches the output layer. All of it is trained from there.
 
     Raises:
         InputError: the encoder is built otherwise.
@@ -60,6 +61,11 @@ def pool_by_mean(model: PreTrainedModel, share: float = 4.0) -> None:
             norm.bias.zero_()
     layers.append(layer)
     model.config.num_hidden_layers = len(layers)
+    classifier = getattr(model, "classifier", None)
+    if hasattr(classifier, "dense") and not hasattr(
+        classifier, "activation"
+    ):  # ELECTRA's would cut off what is below 0
+        nn.init.eye_(classifier.dense.weight)
 
 
 def _layers(model: PreTrainedModel) -> nn.ModuleList:
