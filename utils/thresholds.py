@@ -36,8 +36,8 @@ def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray, strategy: str, m
     `per_label` trusts every gold label at the cut, and overfits a label that has a dozen of them. `calibrated` learns
     three numbers a label (see `_calibrate`), takes the calibrated probabilities of all rows for the truth and finds the
     same optimum there, as Lipton, Elkan and Naryanaswamy (2014) do. For micro-F1, whose optimum is one cut for all
-    labels wherever they are calibrated alike, a label's cut is drawn towards the best common one, the more the fewer
-    positives it has: half way with 20. docs/results.md compares the strategies on halves of validation.
+    labels wherever they are calibrated alike, a label's cut is drawn towards the global one, the more the fewer
+    positives it has. docs/results.md compares the strategies on halves of validation.
 
     A label without positives has no F1 optimum of its own: it gets the global cut.
     """
@@ -49,11 +49,10 @@ def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray, strategy: str, m
         return np.full(num_labels, fit(gold, probabilities))
     if strategy in ("per_label", "calibrated"):
         fit = _best_micro_cuts if metric == "f1_micro" else _best_label_cuts
-        truth = _calibrate(gold, probabilities) if strategy == "calibrated" else gold
-        cuts = fit(truth, probabilities)
+        cuts = fit(_calibrate(gold, probabilities) if strategy == "calibrated" else gold, probabilities)
         if strategy == "calibrated" and metric == "f1_micro":
-            trust = gold.sum(axis=0) / (gold.sum(axis=0) + 20)
-            common = log_odds(_best_micro_cut(truth, probabilities))
+            trust = gold.sum(axis=0) / (gold.sum(axis=0) + 10)
+            common = log_odds(_best_micro_cut(gold, probabilities))
             cuts = 1 / (1 + np.exp(-(trust * log_odds(cuts) + (1 - trust) * common)))
         unseen = gold.sum(axis=0) == 0
         if unseen.any():
