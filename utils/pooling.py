@@ -29,7 +29,7 @@ DISTILBERT = (
 )  # fmt: skip
 
 
-def pool_by_mean(model: PreTrainedModel, share: float = 4.0) -> None:
+def pool_by_mean(model: PreTrainedModel, share: float = 1.0) -> None:
     """Have the classifier read the mean over all tokens, padding excepted.
 
     ModernBERT has a setting for it. BERT and its like get one more layer, which starts as token + share · mean,
