@@ -10,7 +10,7 @@ scores are those of unseen rows: thresholds are fitted on one half of it and sco
 with max_eval_samples, they are fitted on so many rows, drawn 20 times. The test split is not even read. Minutes count
 the work of all cores together. Probabilities of validation are kept in --folder.
 
-    python benchmarks/quality_study.py --table            # the results file as a table, differences to plain
+    python benchmarks/quality_study.py --table            # the results file as tables, with differences
 """
 
 import argparse
@@ -400,15 +400,20 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Means over seeds. `a+b` is held against `a` where that was run, any other against plain, over seeds both have."""
-    lines = []
+    """One table a recipe and number of rows; means over seeds.
+
+    `a+b` is held against `a` where that was run, any other against plain, over the seeds that both have; ± is the
+    standard deviation of these differences.
+    """
+    header = ["variant", "seeds", "micro-F1", "against", "macro-F1", "against", "mAP", "BCE", "minutes"]
+    sections = []
     for recipe, rows in sorted({(result["recipe"], result["rows"]) for result in results}):
-        runs = {}
+        runs, lines = {}, []
         for result in results:
             if (result["recipe"], result["rows"]) == (recipe, rows):
                 runs.setdefault(result["variant"], {})[result["seed"]] = result
         for name, by_seed in runs.items():
-            cells = [recipe, f"{rows:,}", name, str(len(by_seed))]
+            cells = [name, str(len(by_seed))]
             without = runs.get(name.rpartition("+")[0]) or runs.get("plain", {})
             shared = sorted(set(by_seed) & set(without))
             for metric in ("f1_micro", "f1_macro", "map", "bce"):
@@ -418,22 +423,9 @@ def table(results: list[dict[str, Any]]) -> str:
                     spread = f" ± {statistics.stdev(gaps):.4f}" if len(gaps) > 1 else ""
                     cells.append("–" if name == "plain" or not gaps else f"{statistics.mean(gaps):+.4f}{spread}")
             minutes = [run["minutes"] for run in by_seed.values() if run["minutes"]]
-            cells.append(f"{statistics.mean(minutes):.1f}" if minutes else "–")
-            lines.append(cells)
-    header = [
-        "recipe",
-        "rows",
-        "variant",
-        "seeds",
-        "micro",
-        "against",
-        "macro",
-        "against",
-        "mAP",
-        "BCE",
-        "minutes",
-    ]
-    return markdown_table(header, lines)
+            lines.append([*cells, f"{statistics.mean(minutes):.1f}" if minutes else "–"])
+        sections.append(f"`{recipe}`, {rows:,} rows:\n\n{markdown_table(header, lines)}")
+    return "\n\n".join(sections)
 
 
 def main() -> None:
