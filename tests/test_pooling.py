@@ -1,10 +1,14 @@
+import numpy as np
 import pytest
 import torch
 from conftest import encoder_configs
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, pipeline
 
+import run_finetune
+from utils.classifiers import load_classifier
 from utils.console import InputError
 from utils.pooling import pool_by_mean
+from utils.results import read_predictions
 
 WITH_A_LAYER_MORE = ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet"]
 
@@ -82,3 +86,19 @@ def test_the_mean_reaches_the_output_layer():
         model = made(kind)
         pool_by_mean(model)
         assert torch.equal(model.classifier.dense.weight, torch.eye(16)) == (kind != "electra")
+
+
+def test_a_run_that_pools_answers_alike_in_the_pipeline_and_in_onnx(finetune_arguments, tmp_path):
+    run_finetune.main(
+        [*finetune_arguments, "--pooling", "mean", "--export_onnx", "true", "--output_dir", str(tmp_path)]
+    )
+    names, (texts, _, judged) = read_predictions(tmp_path, "eval")
+    classifier = pipeline("text-classification", model=str(tmp_path), top_k=None)
+    assert classifier.model.config.num_hidden_layers == 3
+    answers = [{answer["label"]: answer["score"] for answer in row} for row in classifier(list(texts[:20]))]
+    by_pipeline = np.array([[row[name] for name in names] for row in answers])
+    onnx, _ = load_classifier(str(tmp_path), backend="onnx")
+    by_onnx = np.stack(list(onnx.predict(list(texts[:20]))))
+    cuts = np.array([classifier.model.config.folded_thresholds[name] for name in names])
+    assert ((by_pipeline >= 0.5) == (judged[:20] >= cuts)).all()
+    np.testing.assert_allclose(by_onnx, by_pipeline, atol=1e-4)
