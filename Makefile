@@ -19,7 +19,7 @@ quickstart: $(READY)  ## train baseline and MiniLM on the demo corpus, compare t
 	@.venv/bin/python run_inference.py --model outputs/quickstart "I'm so happy that I finally passed the deep learning exam!"
 
 test: $(READY)  ## run the tests
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 node:  ## install transformers.js, with which `make test` then also reads a published model (needs Node)
 	@npm install --prefix . --no-save --no-package-lock --ignore-scripts --no-audit --no-fund @huggingface/transformers@4.3.1

@@ -8,6 +8,8 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any Hugging Face import: no test may reach the network
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side: one thread each, in what they start as well
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pyarrow.parquet
 import pytest

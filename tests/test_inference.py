@@ -41,6 +41,18 @@ def test_the_order_of_texts_and_their_company_change_nothing(finished_run, demo)
     np.testing.assert_allclose(together[:10], alone, atol=1e-5)
 
 
+def test_threads_with_batches_of_their_own_change_nothing(finished_run, demo):
+    classifier, _ = load_classifier(str(finished_run))
+    texts, before = list(demo["validation"]["text"]), torch.get_num_threads()
+    classifier.batch_tokens, classifier.threads = 64, 1
+    alone = classifier.predict(texts)
+    classifier.threads, counted = 3, []
+    np.testing.assert_allclose(classifier.predict(texts, counted.append), alone, atol=1e-6)
+    assert sum(counted) == len(texts)
+    assert len(counted) > 3
+    assert torch.get_num_threads() == before
+
+
 def test_labels_come_clearest_first():
     def chosen(*probabilities, **options):
         return choose_labels(np.array([probabilities]), ["a", "b", "c"], np.array([0.1, 0.5, 0.9]), **options)[0]
