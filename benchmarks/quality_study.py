@@ -30,9 +30,7 @@ import numpy as np
 import torch
 import yaml
 from datasets import Dataset
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArguments, set_seed
@@ -123,8 +121,7 @@ class Variant:
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
     `layer_decay` multiplies the rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the
     head's rate; `pos_weight` is an exponent of the inverse label frequency; `mlm_epochs` of masked-language training on
-    all training comments come first; `probe` is the C of logistic regressions on the frozen encoder that the output
-    layer starts as (Kumar et al. 2022).
+    all training comments come first.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -136,7 +133,6 @@ class Variant:
     pos_weight: float = 0.0
     rdrop: float = 0.0
     mlm_epochs: int = 0
-    probe: float = 0.0
 
 
 VARIANTS = {
@@ -182,9 +178,6 @@ VARIANTS = {
     "pos_weight_quarter": Variant(pos_weight=0.25),
     "rdrop_1": Variant(rdrop=1.0),
     "mlm_2": Variant(mlm_epochs=2),
-    "probe_0.001": Variant(probe=0.001),
-    "probe_0.01": Variant(probe=0.01),
-    "probe_0.1": Variant(probe=0.1),
 }
 
 
@@ -282,24 +275,6 @@ def probabilities(model: nn.Module, tokenizer, data: Dataset, bf16: bool, batch_
     return result
 
 
-def start_as_probe(model: nn.Module, tokenizer, data: Dataset, gold: np.ndarray, c: float, bf16: bool) -> None:
-    """The output layer becomes one logistic regression a label on what reaches it from the untrained model."""
-    layer, batches = output_layer(model), []
-    handle = layer.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0].float().numpy()))
-    probabilities(model, tokenizer, data, bf16)
-    handle.remove()
-    reached = np.empty((len(data), layer.in_features), dtype=np.float32)
-    reached[np.argsort(data["length"], kind="stable")] = np.concatenate(batches)
-    scaler = StandardScaler().fit(reached)
-    scaled = scaler.transform(reached)
-    for label in np.flatnonzero(gold.any(axis=0)):
-        fitted = LogisticRegression(C=c, max_iter=300).fit(scaled, gold[:, label])
-        weight = fitted.coef_[0] / scaler.scale_
-        with torch.no_grad():
-            layer.weight[label] = torch.from_numpy(weight)
-            layer.bias[label] = float(fitted.intercept_[0] - weight @ scaler.mean_)
-
-
 def unseen_scores(gold: np.ndarray, judged: np.ndarray, fitted_rows: int | None = None, splits: int = 20) -> dict:
     """Micro- and macro-F1 of `calibrated` thresholds on rows they were not fitted on; BCE and mAP."""
     rng, scores = np.random.default_rng(0), {"f1_micro": [], "f1_macro": []}
@@ -344,8 +319,6 @@ def train_one(
     init_head_bias(model, gold)
     for prepare in variant.prepare:
         prepare(model)
-    if variant.probe:
-        start_as_probe(model, tokenizer, train_set, gold, variant.probe, args.bf16)
     if variant.smoothing:
         soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
         feature = train_set.features["labels"]

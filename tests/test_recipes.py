@@ -47,6 +47,7 @@ def test_the_notebooks_recipe_is_the_notebooks(name):
         "demo_subset_mpnet": "sentence-transformers/all-mpnet-base-v2",
     }
     assert model.model_name_or_path == encoders[name]
+    assert model.pooling == ("first_token" if name == "demo_subset_bert" else "mean")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

@@ -62,9 +62,8 @@ def pool_by_mean(model: PreTrainedModel, share: float = 1.0) -> None:
     layers.append(layer)
     model.config.num_hidden_layers = len(layers)
     classifier = getattr(model, "classifier", None)
-    if hasattr(classifier, "dense") and not hasattr(
-        classifier, "activation"
-    ):  # ELECTRA's would cut off what is below 0
+    # A tanh lets the identity through; the GELU that ELECTRA's classifier has instead would cut off what is below zero.
+    if hasattr(classifier, "dense") and not hasattr(classifier, "activation"):
         nn.init.eye_(classifier.dense.weight)
 
 
