@@ -54,7 +54,7 @@ from utils.training import EmotionTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "quality_study.jsonl"
-BEFORE = {"minilm": {"num_train_epochs": 3}}  # what recipes had before the study changed them
+BEFORE = {"minilm": {"num_train_epochs": 3, "learning_rate": 2e-4}}  # what recipes had before the study changed them
 EMA_EVERY = 10  # steps between updates of the running averages
 
 
