@@ -13,6 +13,8 @@ from transformers import pipeline
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.arguments import plain_parser
+from utils.console import one_sentence_errors
 from utils.results import markdown_table, read_json, read_predictions
 
 
@@ -33,4 +35,7 @@ def main(run: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = plain_parser(__doc__)
+    parser.add_argument("run", type=Path, metavar="OUTPUT_DIR")
+    with one_sentence_errors():
+        main(**vars(parser.parse_args()))

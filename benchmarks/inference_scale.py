@@ -9,7 +9,6 @@ pass in a second. Memory is the peak resident size of a whole run of the script 
 shrunk copy of the model (two layers of 32, random weights), which reads and writes the same and is soon done.
 """
 
-import argparse
 import csv
 import os
 import statistics
@@ -24,7 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from utils.arguments import plain_parser
 from utils.classifiers import load_classifier, model_folder
+from utils.console import one_sentence_errors
 from utils.data import HUB_DATASET, load_splits
 from utils.hardware import bf16_pays
 from utils.inference import RowClassifier
@@ -100,9 +101,10 @@ def main(model: str, sizes: list[int], rows: int, precision: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = plain_parser(__doc__)
     parser.add_argument("model")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
-    main(**vars(parser.parse_args()))
+    with one_sentence_errors():
+        main(**vars(parser.parse_args()))

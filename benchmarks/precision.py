@@ -16,7 +16,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.arguments import plain_parser
 from utils.classifiers import load_classifier
+from utils.console import one_sentence_errors
 from utils.data import HUB_DATASET, load_splits
 from utils.results import markdown_table
 
@@ -43,4 +45,7 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = plain_parser(__doc__)
+    parser.add_argument("model", metavar="OUTPUT_DIR")
+    with one_sentence_errors():
+        main(**vars(parser.parse_args()))

@@ -12,7 +12,6 @@ With --test, a second table follows for the report: fitted on all of validation,
 bootstrap intervals. Nothing is to be chosen by it.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -20,8 +19,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.arguments import plain_parser
 from utils.bootstrap import intervals
 from utils.calibration import calibrate, expected_calibration_error
+from utils.console import one_sentence_errors
 from utils.results import markdown_table, read_predictions
 from utils.thresholds import METRICS, STRATEGIES, decide, fit_thresholds, log_odds
 
@@ -87,13 +88,14 @@ def report(run: Path) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = plain_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="OUTPUT_DIR")
     parser.add_argument("--splits", type=int, default=50)
     parser.add_argument("--rows", type=int)
     parser.add_argument("--test", action="store_true")
-    args = parser.parse_args()
-    for run in args.runs:
-        print(study(run, args.splits, args.rows), end="\n\n")
-        if args.test:
-            print(report(run), end="\n\n")
+    with one_sentence_errors():
+        args = parser.parse_args()
+        for run in args.runs:
+            print(study(run, args.splits, args.rows), end="\n\n")
+            if args.test:
+                print(report(run), end="\n\n")
