@@ -23,17 +23,16 @@ from utils.arguments import (
     DataArguments,
     OutputArguments,
     ThresholdArguments,
-    check_output_dir,
+    as_recorded,
+    check_ranges,
     parse_arguments,
-    remove_run,
 )
-from utils.card import write_card
-from utils.classifiers import BASELINE_FILE
 from utils.console import one_sentence_errors, say
-from utils.data import describe, label_names, load_splits, stratified_subset
-from utils.example import record_example
-from utils.plots import plot_run
-from utils.results import Predictions, results_table, write_bytes, write_results, write_run_json
+from utils.data.splits import describe, label_names, load_splits, stratified_subset
+from utils.evaluation.report import results_table, score, write_report
+from utils.evaluation.thresholds import fit_thresholds
+from utils.publishing.finish import finish_run
+from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, write_bytes
 
 RECIPE = str(Path(__file__).parent / "recipes" / "baseline.yaml")
 
@@ -47,12 +46,15 @@ class BaselineArguments:
     max_features: int = field(default=5000, metadata={"help": "size of the TF-IDF vocabulary"})
     n_jobs: int = field(default=-1, metadata={"help": "processes; -1 uses every core, the result is the same"})
 
+    def __post_init__(self) -> None:
+        check_ranges(self, {"seed": (0, 2**32 - 1), "max_features": (1, None)})
+
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     # 1. Arguments, all checked before anything is loaded.
     kinds = (DataArguments, BaselineArguments, ThresholdArguments, OutputArguments)
     data_args, args, threshold_args, output_args = parse_arguments(kinds, argv, __doc__, RECIPE)
-    run_dir = check_output_dir(args.output_dir, output_args.overwrite_output_dir)
+    run = output_args.open_run(args.output_dir)
 
     # 2. Comments and their emotions.
     splits = load_splits(
@@ -61,8 +63,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     dataset, names = describe(data_args.dataset_name, splits), label_names(splits)
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
-    say(f"{data_args.dataset_name}: " + ", ".join(f"{len(rows):,} {split} comments" for split, rows in splits.items()))
-    remove_run(run_dir)
+    dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
+    say(f"{dataset['name']}: " + ", ".join(f"{count:,} {split} comments" for split, count in dataset["rows"].items()))
+    run.remove()
 
     # 3. One column of zeros and ones per emotion.
     binarizer = MultiLabelBinarizer(classes=range(len(names)))
@@ -80,24 +83,27 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     pipeline[-1].set_params(n_jobs=None)  # predicting takes longer to distribute than to do
     say(f"fitted {len(names)} classifiers in {seconds:.1f} s")
 
-    # 5. Thresholds from validation, scores on validation and test, files.
-    write_bytes(run_dir / BASELINE_FILE, skops_io.dumps(pipeline))
+    write_bytes(run.path / BASELINE_FILE, skops_io.dumps(pipeline))
+
+    # 5. Predict.
     predictions = {
-        name: Predictions(splits[split]["text"], gold[split], pipeline.predict_proba(splits[split]["text"]))
-        for name, split in (("eval", "validation"), ("test", "test"))
+        split: Predictions(splits[split]["text"], gold[split], pipeline.predict_proba(splits[split]["text"]))
+        for split in METRIC_PREFIX
         if split in splits
     }
+
+    # 6. The decision: thresholds from validation, scores on validation and test, the report.
+    strategy, metric = threshold_args.threshold_strategy, threshold_args.threshold_metric
+    validation = predictions["validation"]
+    thresholds = fit_thresholds(validation.gold, validation.probabilities, strategy, metric)
     training = {"train_runtime": seconds, "train_samples_per_second": len(splits["train"]) / seconds}
-    results = write_results(
-        run_dir, names, predictions, threshold_args.threshold_strategy, threshold_args.threshold_metric, training
-    )
-    arguments = {key: value for kind in (data_args, args, threshold_args) for key, value in vars(kind).items()}
-    dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
-    write_run_json(run_dir, arguments, dataset)
-    record_example(run_dir)
-    plot_run(run_dir)
-    write_card(run_dir)
-    say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
+    results = training | score(names, predictions, thresholds)
+    run.write_run_json(as_recorded(data_args, args, threshold_args), dataset)
+    write_report(run, names, predictions, thresholds, results, strategy, metric)
+
+    # 7. An example, pictures and the card.
+    finish_run(run)
+    say(f"\n{results_table([run])}\n\nEverything is in {run}.")
     return results
 
 

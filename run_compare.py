@@ -7,21 +7,20 @@ Figures are those of the test split, at 0.5 and at thresholds fitted on validati
 that both runs predicted, each at its own thresholds.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from utils.arguments import plain_parser
-from utils.bootstrap import RESAMPLES, compare
 from utils.console import InputError, one_sentence_errors, say
-from utils.results import THRESHOLDS_FILE, markdown_table, read_json, read_predictions, results_table
+from utils.evaluation.bootstrap import RESAMPLES, compare
+from utils.evaluation.report import markdown_table, results_table
+from utils.run_folder import THRESHOLDS_FILE, RunFolder
 
 TITLES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
 
 
 def main(argv: list[str] | None = None) -> str:
     parser = plain_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="OUTPUT_DIR", help="folders of finished runs")
+    parser.add_argument("runs", nargs="+", type=RunFolder, metavar="OUTPUT_DIR", help="folders of finished runs")
     parser.add_argument("--seeds", action="store_true", help="the runs are seeds of one recipe: add mean ± deviation")
     args = parser.parse_args(argv)
     report = results_table(args.runs, args.seeds)
@@ -31,18 +30,18 @@ def main(argv: list[str] | None = None) -> str:
     return report
 
 
-def paired_test(first: Path, second: Path) -> str:
+def paired_test(first: RunFolder, second: RunFolder) -> str:
     """Both runs on the same rows: differences with 95 % intervals and p, and a sentence that says what they mean."""
-    split = "test" if all((run / "predictions" / "test.parquet").is_file() for run in (first, second)) else "eval"
+    split = "test" if first.has_predictions("test") and second.has_predictions("test") else "validation"
     models = []
     for run in (first, second):
-        names, predictions = read_predictions(run, split)
-        cuts = read_json(run / THRESHOLDS_FILE)["thresholds"]
-        models.append((names, predictions, np.array([cuts[name] for name in names])))
-    (names, one, one_cuts), (other_names, other, other_cuts) = models
+        names, predictions = run.read_predictions(split)
+        stored = run.read(THRESHOLDS_FILE)["thresholds"]
+        models.append((names, predictions, np.array([stored[name] for name in names])))
+    (names, one, one_thresholds), (other_names, other, other_thresholds) = models
     if names != other_names or one.texts != other.texts or (one.gold != other.gold).any():
         raise InputError(f"{first} and {second} predicted different rows or labels; a paired test needs the same ones.")
-    verdicts = compare(one.gold, (one.probabilities, one_cuts), (other.probabilities, other_cuts))
+    verdicts = compare(one.gold, (one.probabilities, one_thresholds), (other.probabilities, other_thresholds))
     lines = [
         [TITLES[score], f"{v.first:.4f}", f"{v.second:.4f}", f"{v.difference:+.4f}", f"{v.low:+.4f} to {v.high:+.4f}",
          f"{'≤ ' if v.p_value <= 1 / RESAMPLES else ''}{v.p_value:.3f}"]

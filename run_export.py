@@ -5,25 +5,20 @@
 run_finetune.py does so itself where requirements-onnx.txt is installed.
 """
 
-import argparse
-from pathlib import Path
-
-from utils.card import write_card
-from utils.console import InputError, one_sentence_errors, say
-from utils.export import export_onnx, summary
-from utils.results import RESULTS_FILE
+from utils.arguments import plain_parser
+from utils.console import one_sentence_errors, say
+from utils.publishing.card import write_card
+from utils.publishing.onnx_export import export_onnx, summary
+from utils.run_folder import RunFolder
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("run", type=Path, metavar="OUTPUT_DIR", help="the folder of a finished run")
-    args = parser.parse_args(argv)
-    if not (args.run / RESULTS_FILE).is_file():
-        raise InputError(f"{args.run} is not a finished run: it has no {RESULTS_FILE}.")
-    figures = export_onnx(args.run)
-    write_card(args.run)
+    parser = plain_parser(__doc__)
+    parser.add_argument("run", type=RunFolder, metavar="OUTPUT_DIR", help="the folder of a finished run")
+    run = parser.parse_args(argv).run
+    run.require_finished()
+    figures = export_onnx(run)
+    write_card(run)
     say(summary(figures))
     return figures
 

@@ -10,65 +10,39 @@ Without --config, recipes/bert_base.yaml is the recipe; arguments override it.
 
 from pathlib import Path
 
-from transformers import DataCollatorWithPadding, TrainingArguments, set_seed
+from transformers import set_seed
 
 from utils.arguments import (
     DataArguments,
+    FinetuneArguments,
     ModelArguments,
     OutputArguments,
     ThresholdArguments,
-    check_output_dir,
+    as_recorded,
     parse_arguments,
-    remove_run,
 )
-from utils.card import card_metadata, write_card
-from utils.console import is_main_process, one_sentence_errors, say
-from utils.data import describe, hub_id, label_names, load_splits, stratified_subset
-from utils.distillation import soften
-from utils.encoding import encode, shortest_first
-from utils.evaluation import calibrate_run, predict_splits
-from utils.example import record_example
-from utils.export import export_if_possible
-from utils.hardware import share_cores
-from utils.head import init_head_bias, open_pooler
-from utils.hub import check_access, push, take_publication
-from utils.labels import multi_hot
-from utils.losses import multilabel_loss
-from utils.metrics import compute_metrics
-from utils.modeling import load_model, load_tokenizer, resolve_model
-from utils.plots import plot_run
-from utils.pooling import pool_by_mean
-from utils.results import results_table, write_results, write_run_json
-from utils.saved_model import fold_saved_model
-from utils.training import (
-    find_checkpoint,
-    layout,
-    leave_together,
-    make_trainer,
-    save_model,
-    training_summary,
-)
+from utils.console import one_sentence_errors, say
+from utils.data.splits import describe, label_names, load_splits, stratified_subset
+from utils.evaluation.predict import calibrate_run, predict_splits
+from utils.evaluation.report import results_table, score, write_report
+from utils.evaluation.thresholds import fit_thresholds
+from utils.model.loading import load_for_training, load_tokenizer, resolve_model
+from utils.publishing.finish import finish_run, plan_publication
+from utils.training.checkpoints import find_checkpoint
+from utils.training.trainer import EmotionTrainer
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     # 1. Arguments, and access to the Hub if the run is to be published: all that can fail is checked before it starts.
-    kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, TrainingArguments)
+    kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, FinetuneArguments)
     data_args, model_args, threshold_args, output_args, args = parse_arguments(kinds, argv, __doc__, RECIPE)
-    resume = args.resume_from_checkpoint not in (None, "false", "False")
-    run_dir = check_output_dir(args.output_dir, output_args.overwrite_output_dir, resume)
-    checkpoint = find_checkpoint(args.resume_from_checkpoint, run_dir)
-    publication = take_publication(args, run_dir)
-    arguments = {key: value for kind in (data_args, model_args, threshold_args) for key, value in vars(kind).items()}
-    arguments |= args.to_sanitized_dict()
+    run = output_args.open_run(args.output_dir, args.resuming)
+    checkpoint = find_checkpoint(args.resume_from_checkpoint, run)
     model_path, base_model = resolve_model(model_args.model_name_or_path)
-    if publication and is_main_process():
-        metadata = card_metadata(data_args.dataset_name, hub_id(data_args.dataset_name), base_model, is_encoder=True)
-        publication = check_access(publication, metadata.to_yaml())
-    if args.device.type == "cpu":
-        share_cores()
-    say(layout(args))
+    publication = plan_publication(args, run, data_args.dataset_name, base_model)
+    say(args.layout())
 
     # 2. Comments and their emotions.
     splits = load_splits(
@@ -80,65 +54,49 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
     say(f"{dataset['name']}: " + ", ".join(f"{count:,} {split} comments" for split, count in dataset["rows"].items()))
 
-    # 3. The encoder, its tokenizer, and a classifier that starts from the label frequencies.
+    # 3. The encoder, its tokenizer, and a classifier that starts from the label frequencies: the cure for 0.0000.
     tokenizer = load_tokenizer(model_path)
     set_seed(args.seed)
-    model, head_is_new = load_model(model_path, names)
-    train_set = encode(splits["train"], tokenizer, model_args.max_seq_length)
-    eval_set = shortest_first(encode(splits["validation"], tokenizer, model_args.max_seq_length))
-    if head_is_new:
-        open_pooler(model)
-        if model_args.pooling == "mean":
-            pool_by_mean(model)
-        if model_args.init_head_bias:
-            init_head_bias(model, multi_hot(splits["train"]["labels"], len(names)))
-    if model_args.teacher:
-        texts, weight = splits["train"]["text"], model_args.teacher_weight
-        train_set = soften(train_set, texts, model_args.teacher, weight, names, args.device)
+    model = load_for_training(model_path, splits["train"], args.init_head_bias, model_args.pooling)
     say(f"{base_model or model_path}: {model.num_parameters() / 1e6:.1f}M parameters, {len(names)} labels")
 
-    # 4. Train. Each epoch ends with an evaluation and a checkpoint; the best one is loaded at the end.
-    if is_main_process() and not resume:
-        remove_run(run_dir)
-    trainer = make_trainer(
-        model,
-        args,
-        run_dir,
-        model_args.head_learning_rate,
-        train_dataset=train_set,
-        eval_dataset=eval_set,
+    # 4. Train. Each epoch ends with a sweep of the thresholds and a checkpoint; the best one is loaded at the end.
+    if not args.resuming:
+        run.remove()
+    trainer = EmotionTrainer(
+        model=model,
+        args=args,
+        train_dataset=splits["train"],
+        eval_dataset=splits["validation"],
         processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_loss_func=multilabel_loss,
-        compute_metrics=compute_metrics,
     )
     trainer.train(resume_from_checkpoint=checkpoint)
-    save_model(trainer, run_dir)
+    trainer.save_run(run)
 
-    # 5. Judge what was saved, as a user will load it: every process takes its share.
-    predictions = predict_splits(run_dir, splits, args.device)
-    if not is_main_process():
-        leave_together()
+    # 5. Predict with what was saved, as a user will load it: every process takes its share, the main one goes on.
+    classifier, predictions = predict_splits(run, splits, args.device)
+    if not trainer.is_world_process_zero():
+        trainer.end()
         return {}
 
-    # 6. Calibration and thresholds from validation, scores on validation and test, files, card.
-    predictions = calibrate_run(run_dir, predictions, model_args.calibration)
+    # 6. The decision: thresholds from validation, scores on validation and test, the report.
+    predictions = calibrate_run(run, classifier, predictions, model_args.calibration)
     strategy, metric = threshold_args.threshold_strategy, threshold_args.threshold_metric
-    results = write_results(run_dir, names, predictions, strategy, metric, training_summary(trainer))
-    write_run_json(run_dir, arguments, dataset, {"layout": layout(args)}, base_model)
-    if model_args.fold_thresholds:
-        fold_saved_model(run_dir)
-    if model_args.export_onnx:
-        export_if_possible(run_dir)
-    record_example(run_dir)
-    plot_run(run_dir)
-    write_card(run_dir, publication and publication.repo_id)
-    say(f"\n{results_table([run_dir])}\n\nEverything is in {run_dir}.")
-    leave_together()
+    validation = predictions["validation"]
+    thresholds = fit_thresholds(validation.gold, validation.probabilities, strategy, metric)
+    results = trainer.summary() | score(names, predictions, thresholds)
+    run.write_run_json(as_recorded(data_args, model_args, threshold_args, args), dataset, args.layout(), base_model)
+    write_report(run, names, predictions, thresholds, results, strategy, metric)
 
-    # 7. Publish, if asked: one commit, after everything else.
+    # 7. Thresholds into the model, its ONNX files, an example, pictures and the card.
+    repo_id = publication and publication.repo_id
+    finish_run(run, classifier, model_args.fold_thresholds, model_args.export_onnx, repo_id)
+    say(f"\n{results_table([run])}\n\nEverything is in {run}.")
+    trainer.end()
+
+    # 8. Publish, if asked: one commit, after everything else.
     if publication:
-        say(f"Published: {push(run_dir, publication)}")
+        say(f"Published: {publication.push(run)}")
     return results
 
 

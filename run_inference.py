@@ -16,21 +16,21 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
-import torch
+from accelerate import PartialState
 
 from utils.arguments import plain_parser
-from utils.classifiers import PRECISIONS, load_classifier, model_files, model_folder, settle_precision
-from utils.console import InputError, is_main_process, one_sentence_errors, table
-from utils.hardware import share_cores
-from utils.inference import RowClassifier, windows
-from utils.jobs import classify_file, open_parts
-from utils.output import SUFFIXES, output_problem
-from utils.parts import digest
-from utils.processes import layout, leave
+from utils.console import InputError, one_sentence_errors, table
+from utils.data.rows import READERS, Row, count_rows, input_problem, read_rows
+from utils.inference.jobs import classify_file, open_parts
+from utils.inference.label_rows import RowClassifier, windows
+from utils.inference.output import SUFFIXES, output_problem
+from utils.inference.parts import digest
+from utils.machine import leave_together, share_cores
+from utils.model.classifiers import PRECISIONS, load_classifier, model_files, model_folder, settle_precision
 from utils.progress import Progress
-from utils.rows import READERS, Row, count_rows, input_problem, read_rows
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -58,6 +58,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--resume", action="store_true", help="go on where a killed run with the same arguments stopped")
     add("--use_cpu", action="store_true", help="do not use a GPU")
     args = parser.parse_args(argv)
+    # A process may wait for one with more to do: a day at most.
+    processes = PartialState(cpu=args.use_cpu, timeout=timedelta(days=1)).num_processes
     problems = []
     if args.texts and args.input_file:
         problems.append("Texts and --input_file were both given; give one of them.")
@@ -71,7 +73,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         problems.append(f"--threshold is {args.threshold}; accepted: 0 to 1.")
     if args.top_k is not None and args.top_k < 1:
         problems.append(f"--top_k is {args.top_k}; accepted: 1 or more.")
-    if (args.resume or layout()[1] > 1) and not (args.input_file and args.output_file):
+    if (args.resume or processes > 1) and not (args.input_file and args.output_file):
         problems.append("--resume and several processes need --input_file and --output_file.")
     if not args.texts and not args.input_file and sys.stdin.isatty():
         problems.append("No text: give texts, --input_file, or pipe lines into standard input.")
@@ -101,13 +103,13 @@ def read_input(args: argparse.Namespace) -> Iterator[Row]:
 
 def main(argv: list[str] | None = None) -> int:
     # 1. Arguments and input, checked before the model is loaded.
-    args, (_, processes, local_process) = parse(argv), layout()
+    args, state = parse(argv), PartialState()
     rows = read_input(args)
     total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
-    device = f"cuda:{local_process}" if torch.cuda.is_available() and not args.use_cpu else "cpu"
-    if device == "cpu":
+    on_cpu = state.device.type == "cpu"
+    if on_cpu:
         share_cores()
-    precision = settle_precision(args.precision, args.backend, on_cpu=device == "cpu")
+    precision = settle_precision(args.precision, args.backend, on_cpu)
     model = model_folder(args.model, args.backend, precision)
     if args.output_file:
         settings = {key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one")}
@@ -116,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
         parts = open_parts(args.output_file, args.input_file, settings, args.resume)
 
     # 2. The model and its thresholds.
-    classifier, thresholds = load_classifier(str(model), device, args.backend, precision)
+    classifier, thresholds = load_classifier(model, state.device, args.backend, precision)
     if args.threshold is not None:
         thresholds[:] = args.threshold
     elif args.top_k is not None:
@@ -125,7 +127,8 @@ def main(argv: list[str] | None = None) -> int:
 
     # 3. Classify in the order of the input: to a file, to a terminal as a table, to a pipe as JSON Lines.
     if args.output_file:
-        progress = Progress(total, sum(part.rows for part in parts.finished().values()), is_main_process(), processes)
+        done = sum(part.rows for part in parts.finished().values())
+        progress = Progress(total, done, state.is_main_process, state.num_processes)
         unclassified = classify_file(named, rows, parts, progress, resumable=args.input_file is not None)
     else:
         progress = Progress(shown=False)
@@ -140,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
         unclassified = progress.problems
     if unclassified:
         print(f"{unclassified} row(s) could not be classified", file=sys.stderr)
-    leave()
+    leave_together()
     return 3 if unclassified else 0
 
 

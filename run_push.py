@@ -8,34 +8,30 @@ The token comes from HF_TOKEN or a saved login (`hf auth login`), never from the
 """
 
 import argparse
-from pathlib import Path
 
 from transformers.hf_argparser import string_to_bool
 
 from utils.arguments import plain_parser
-from utils.card import run_metadata, write_card
 from utils.console import InputError, one_sentence_errors, say
-from utils.example import record_example
-from utils.export import ONNX_FOLDER, export_if_possible
-from utils.hub import Publication, check_access, push
-from utils.results import RESULTS_FILE, THRESHOLDS_FILE, read_json
-from utils.saved_model import fold_saved_model, unfold_saved_model
+from utils.model.classifiers import load_encoder
+from utils.publishing.card import run_metadata, write_card
+from utils.publishing.finish import finish_run
+from utils.publishing.hub import Publication, check_access
+from utils.run_folder import ONNX_FILES, THRESHOLDS_FILE, RunFolder
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add = parser.add_argument
-    add("run", type=Path, metavar="OUTPUT_DIR", help="the folder of a finished run")
+    add("run", type=RunFolder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     add("--hub_model_id", required=True, help="name or user/name of the repository")
     add("--hub_private_repo", action="store_true", help="create the repository as a private one")
     add("--hub_revision", help="the branch to push to (default: main)")
     add("--hub_tag", help="tag the commit, as a release")
     add("--fold_thresholds", type=string_to_bool, metavar="true|false", help="fold or unfold first (default: as it is)")
     args = parser.parse_args(argv)
-    for file, key in ((RESULTS_FILE, "eval_f1_micro"), ("run.json", "example")):  # the example is recorded near the end
-        if not (args.run / file).is_file() or key not in read_json(args.run / file):
-            raise InputError(f"{args.run} is not a finished run: it has no {file} with {key!r}.")
-    if args.fold_thresholds is not None and not (args.run / "config.json").is_file():
+    args.run.require_finished()
+    if args.fold_thresholds is not None and not args.run.is_encoder:
         raise InputError(f"--fold_thresholds: {args.run} holds a baseline; only an encoder's thresholds can be folded.")
     return args
 
@@ -47,17 +43,14 @@ def main(argv: list[str] | None = None) -> str:
     publication = check_access(publication, run_metadata(args.run).to_yaml())
 
     # 2. Thresholds inside the model or beside it, and a card that says which.
-    folded = read_json(args.run / THRESHOLDS_FILE)["folded"]
-    if args.fold_thresholds is not None and args.fold_thresholds != folded:
-        has_onnx = (args.run / ONNX_FOLDER).is_dir()
-        (fold_saved_model if args.fold_thresholds else unfold_saved_model)(args.run)
-        record_example(args.run)
-        if has_onnx:
-            export_if_possible(args.run)
-    write_card(args.run, publication.repo_id)
+    if args.fold_thresholds in (None, args.run.read(THRESHOLDS_FILE)["folded"]):
+        write_card(args.run, publication.repo_id)
+    else:
+        has_onnx = any((args.run.path / file).is_file() for file in ONNX_FILES.values())
+        finish_run(args.run, load_encoder(args.run), args.fold_thresholds, has_onnx, publication.repo_id)
 
     # 3. One commit.
-    url = push(args.run, publication)
+    url = publication.push(args.run)
     say(f"Published: {url}")
     return url
 

@@ -1,9 +1,8 @@
 """Is a folded model right at 0.5 in the plain pipeline? Its scores there beside those the run reports.
 
-python benchmarks/folded_pipeline.py outputs/minilm
+python -m benchmarks.folded_pipeline outputs/minilm
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,14 @@ from sklearn.metrics import f1_score
 from tqdm.auto import tqdm
 from transformers import pipeline
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from utils.arguments import plain_parser
 from utils.console import one_sentence_errors
-from utils.results import markdown_table, read_json, read_predictions
+from utils.evaluation.report import markdown_table
+from utils.run_folder import RunFolder, read_json
 
 
 def main(run: Path) -> None:
-    names, (texts, gold, _) = read_predictions(run, "test")
+    names, (texts, gold, _) = RunFolder(run).read_predictions("test")
     classifier = pipeline("text-classification", model=str(run), top_k=None, batch_size=32)
     by_length = np.argsort([len(text) for text in texts])
     decided = np.zeros(gold.shape, dtype=int)

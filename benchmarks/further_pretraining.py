@@ -18,7 +18,7 @@ from transformers import (
     set_seed,
 )
 
-from utils.training import EmotionTrainer
+from utils.training.trainer import EmotionTrainer
 
 
 def pretrain(

@@ -1,6 +1,6 @@
 """Does the cost of run_inference.py grow with the file alone? Rows per second and peak memory by size of the file.
 
-    python benchmarks/inference_scale.py outputs/minilm [--sizes 1000 10000 100000] [--rows 1000000] [--precision auto]
+    python -m benchmarks.inference_scale outputs/minilm [--sizes 1000 10000 100000] [--rows 1000000] [--precision auto]
 
 Texts are GoEmotions' training comments, again and again (GOEMOTIONS_DIR names a local copy; otherwise the Hub's).
 
@@ -19,20 +19,18 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from utils.arguments import plain_parser
-from utils.classifiers import load_classifier, model_folder
+from utils.arguments import HUB_DATASET, plain_parser
 from utils.console import one_sentence_errors
-from utils.data import HUB_DATASET, load_splits
-from utils.hardware import bf16_pays
-from utils.inference import RowClassifier
-from utils.jobs import classify_file, open_parts
+from utils.data.rows import read_rows
+from utils.data.splits import load_splits
+from utils.evaluation.report import markdown_table
+from utils.inference.jobs import classify_file, open_parts
+from utils.inference.label_rows import RowClassifier
+from utils.machine import bf16_pays
+from utils.model.classifiers import load_classifier, model_folder
 from utils.progress import Progress
-from utils.results import markdown_table
-from utils.rows import read_rows
 
 SCRIPT = Path(__file__).resolve().parent.parent / "run_inference.py"
 

@@ -1,6 +1,6 @@
 """Inference, ours against the stock pipeline: texts per second side by side.
 
-    python benchmarks/inference_speed.py outputs/minilm
+    python -m benchmarks.inference_speed outputs/minilm
 
 On GoEmotions' validation comments (GOEMOTIONS_DIR, or the Hub's dataset), alternating, median of several. Ours is what
 run_inference.py does with a file, reading and writing included; the pipeline gets its texts in a list. The slow sides
@@ -12,7 +12,6 @@ import argparse
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,16 +22,16 @@ from pathlib import Path
 import torch
 from transformers import pipeline
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.classifiers import load_classifier, settle_precision
+from utils.arguments import HUB_DATASET
 from utils.console import one_sentence_errors, say
-from utils.data import HUB_DATASET, load_splits
-from utils.inference import RowClassifier
-from utils.jobs import classify_file, open_parts
+from utils.data.rows import read_rows
+from utils.data.splits import load_splits
+from utils.evaluation.report import markdown_table
+from utils.inference.jobs import classify_file, open_parts
+from utils.inference.label_rows import RowClassifier
+from utils.model.classifiers import load_classifier, settle_precision
 from utils.progress import Progress
-from utils.results import markdown_table, write_json
-from utils.rows import read_rows
+from utils.run_folder import write_json
 
 RESULTS = Path(__file__).resolve().parent / "results" / "inference_speed.json"
 SIDES = {  # name: how many of the comments it sees

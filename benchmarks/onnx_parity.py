@@ -1,28 +1,26 @@
 """What ONNX costs a run: probabilities, decisions, sizes and speed of its fp32 and int8 files beside torch's.
 
-python run_export.py outputs/minilm && python benchmarks/onnx_parity.py outputs/minilm
+python run_export.py outputs/minilm && python -m benchmarks.onnx_parity outputs/minilm
 """
 
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import f1_score
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from utils.arguments import plain_parser
-from utils.classifiers import ONNX_FILES, load_classifier
 from utils.console import one_sentence_errors
-from utils.results import markdown_table, read_predictions
-from utils.thresholds import decide
+from utils.evaluation.report import markdown_table
+from utils.evaluation.thresholds import decide
+from utils.model.classifiers import load_classifier
+from utils.run_folder import ONNX_FILES, RunFolder
 
 COMPARED_ROWS = 200
 
 
 def main(run: Path) -> None:
-    _, (texts, gold, _) = read_predictions(run, "eval")
+    _, (texts, gold, _) = RunFolder(run).read_predictions("validation")
     files = {"torch fp32": run / "model.safetensors"} | {f"onnx {kind}": run / ONNX_FILES[kind] for kind in ONNX_FILES}
     reference, lines = None, []
     for name, path in files.items():

@@ -1,6 +1,6 @@
 """What bf16 changes: decisions on GoEmotions' validation split that differ from those in fp32, and the time it saves.
 
-    python benchmarks/precision.py outputs/minilm
+    python -m benchmarks.precision outputs/minilm
 
 A comment counts as changed when any of its labels is decided otherwise at the model's own thresholds. GOEMOTIONS_DIR
 names a local copy of the comments; otherwise they are the Hub's.
@@ -8,19 +8,15 @@ names a local copy of the comments; otherwise they are the Hub's.
 
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.arguments import plain_parser
-from utils.classifiers import load_classifier
+from utils.arguments import HUB_DATASET, plain_parser
 from utils.console import one_sentence_errors
-from utils.data import HUB_DATASET, load_splits
-from utils.results import markdown_table
+from utils.data.splits import load_splits
+from utils.evaluation.report import markdown_table
+from utils.model.classifiers import load_classifier
 
 
 def main(model: str) -> None:

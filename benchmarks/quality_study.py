@@ -1,8 +1,8 @@
 """What pays? One ingredient at a time against the plain recipe, trained on train and judged on validation alone.
 
-    python benchmarks/quality_study.py --list
-    python benchmarks/quality_study.py --variants plain rate_1e-4 --seeds 42 43 --rows 10000
-    python benchmarks/quality_study.py --score plain outputs/minilm    # what a finished run is on the study's scale
+    python -m benchmarks.quality_study --list
+    python -m benchmarks.quality_study --variants plain rate_1e-4 --seeds 42 43 --rows 10000
+    python -m benchmarks.quality_study --score plain outputs/minilm    # what a finished run is on the study's scale
 
 Each run appends one line to the results file, and one more for each running average of its weights (`+ema_…`); runs
 that stand there already are passed over, so that a study that was killed goes on with the same command. Validation
@@ -10,7 +10,7 @@ scores are those of unseen rows: thresholds are fitted on one half of it and sco
 with max_eval_samples, they are fitted on so many rows, drawn 20 times. The test split is not even read. Minutes count
 the work of all cores together. Probabilities of validation are kept in --folder.
 
-    python benchmarks/quality_study.py --table            # the results file as tables, with differences
+    python -m benchmarks.quality_study --table            # the results file as tables, with differences
 """
 
 import argparse
@@ -18,7 +18,6 @@ import copy
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -35,22 +34,28 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArguments, set_seed
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.further_pretraining import pretrain
 from benchmarks.threshold_strategies import f1
-from utils.arguments import DataArguments, ModelArguments, OutputArguments, ThresholdArguments, parse_arguments
+from utils.arguments import (
+    HUB_DATASET,
+    DataArguments,
+    ModelArguments,
+    OutputArguments,
+    ThresholdArguments,
+    parse_arguments,
+)
 from utils.console import InputError, one_sentence_errors
-from utils.data import HUB_DATASET, label_names, load_splits, stratified_subset
-from utils.encoding import encode
-from utils.head import init_head_bias, open_pooler, output_layer
-from utils.labels import multi_hot
-from utils.losses import multilabel_loss
-from utils.modeling import load_model, load_tokenizer, resolve_model
-from utils.pooling import pool_by_mean
-from utils.results import RESULTS_FILE, markdown_table, read_json, read_predictions
-from utils.thresholds import decide, fit_thresholds
-from utils.training import EmotionTrainer
+from utils.data.encoding import encode
+from utils.data.labels import multi_hot
+from utils.data.splits import label_names, load_splits, stratified_subset
+from utils.evaluation.report import markdown_table
+from utils.evaluation.thresholds import decide, fit_thresholds
+from utils.model.head import init_head_bias, output_layer, start_pooler_as_identity
+from utils.model.loading import load_model, load_tokenizer, resolve_model
+from utils.model.pooling import pool_by_mean
+from utils.run_folder import RESULTS_FILE, RunFolder, read_json
+from utils.training.losses import multilabel_loss
+from utils.training.trainer import EmotionTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "quality_study.jsonl"
@@ -137,7 +142,7 @@ class Variant:
 
 VARIANTS = {
     "plain": Variant(),
-    "open": Variant(prepare=(open_pooler,), pooler_as_head=True),
+    "open": Variant(prepare=(start_pooler_as_identity,), pooler_as_head=True),
     "pooler_head_rate": Variant(pooler_as_head=True),
     "rate_5e-5": Variant({"learning_rate": 5e-5}),
     "rate_7e-5": Variant({"learning_rate": 7e-5}),
@@ -357,7 +362,7 @@ def train_one(
 def score_run(recipe: str, name: str, run: Path, path: Path) -> None:
     """Append what a finished run of run_finetune.py is on the study's scale."""
     record, results = read_json(run / "run.json"), read_json(run / RESULTS_FILE)
-    _, (_, gold, judged) = read_predictions(run, "eval")
+    _, (_, gold, judged) = RunFolder(run).read_predictions("validation")
     setting = {"recipe": recipe, "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
     setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": None}
     setting |= {"train_loss": round(results["train_loss"], 5)}

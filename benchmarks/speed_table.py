@@ -1,14 +1,12 @@
 """README's table of speeds, from what the benchmarks have written into benchmarks/results.
 
-python benchmarks/speed_table.py        # puts it into README.md, between its two comments
+python -m benchmarks.speed_table        # puts it into README.md, between its two comments
 """
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.results import markdown_table, read_json
+from utils.evaluation.report import markdown_table
+from utils.run_folder import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- speed: made by benchmarks/speed_table.py -->\n", "<!-- end of speed -->"

@@ -1,21 +1,18 @@
 """Exact cuts against a grid of 0.01 with scikit-learn, one threshold a label: time and score, side by side.
 
-python benchmarks/threshold_speed.py outputs/baseline
+python -m benchmarks.threshold_speed outputs/baseline
 """
 
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import f1_score
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from utils.arguments import plain_parser
 from utils.console import one_sentence_errors
-from utils.results import read_predictions
-from utils.thresholds import decide, fit_thresholds
+from utils.evaluation.thresholds import decide, fit_thresholds
+from utils.run_folder import RunFolder
 
 
 def grid(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -28,7 +25,7 @@ def grid(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def main(run: Path) -> None:
-    _, (_, gold, probabilities) = read_predictions(run, "eval")
+    _, (_, gold, probabilities) = RunFolder(run).read_predictions("validation")
     gold = gold.astype(int)
     seconds: dict[str, list[float]] = {"exact": [], "grid": []}
     for repeat in range(4):  # alternating; the first round warms up

@@ -1,8 +1,8 @@
 """Which threshold strategy carries over best? Fitted on one half of validation, scored on the other, many times.
 
-    python benchmarks/threshold_strategies.py outputs/baseline outputs/minilm [--splits 50] [--rows 200] [--test]
+    python -m benchmarks.threshold_strategies outputs/baseline outputs/minilm [--splits 50] [--rows 200] [--test]
 
-Reads predictions/eval.parquet of finished runs. For each strategy and the score it is fitted for:
+Reads predictions/validation.parquet of finished runs. For each strategy and the score it is fitted for:
 the mean score on the unseen half with a 95 % interval, how much of the fitted half's score did not carry over, and the
 difference to the plain cut per label on the same halves. Intervals use the corrected variance of Nadeau and Bengio
 (2003), since halves overlap; a difference whose interval holds zero is a tie. --rows fits on so many rows instead of
@@ -12,19 +12,18 @@ With --test, a second table follows for the report: fitted on all of validation,
 bootstrap intervals. Nothing is to be chosen by it.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from scipy.special import logit
 
 from utils.arguments import plain_parser
-from utils.bootstrap import intervals
-from utils.calibration import calibrate, expected_calibration_error
 from utils.console import one_sentence_errors
-from utils.results import markdown_table, read_predictions
-from utils.thresholds import METRICS, STRATEGIES, decide, fit_thresholds, log_odds
+from utils.evaluation.bootstrap import intervals
+from utils.evaluation.calibration import calibrate, expected_calibration_error
+from utils.evaluation.report import markdown_table
+from utils.evaluation.thresholds import METRICS, STRATEGIES, decide, fit_thresholds
+from utils.run_folder import RunFolder
 
 
 def f1(gold: np.ndarray, decided: np.ndarray, metric: str) -> float:
@@ -37,7 +36,7 @@ def interval(values: np.ndarray, ratio: float) -> float:
 
 
 def study(run: Path, splits: int, rows: int | None) -> str:
-    _, (_, gold, probabilities) = read_predictions(run, "eval")
+    _, (_, gold, probabilities) = RunFolder(run).read_predictions("validation")
     size = rows or len(gold) // 2
     ratio = (len(gold) - size) / size if rows is None else 1.0
     kinds = [(s, m) for m in METRICS for s in STRATEGIES]
@@ -50,7 +49,7 @@ def study(run: Path, splits: int, rows: int | None) -> str:
             cuts = fit_thresholds(gold[fitted], probabilities[fitted], strategy, metric)
             for part, scores in ((fitted, seen), (other, unseen)):
                 scores[strategy, metric].append(f1(gold[part], decide(probabilities[part], cuts), metric))
-            folded = calibrate(probabilities[other], np.ones(len(cuts)), -log_odds(cuts))
+            folded = calibrate(probabilities[other], np.ones(len(cuts)), -logit(cuts))
             top[strategy, metric].append((gold[other, :][np.arange(len(other)), folded.argmax(axis=1)] > 0).mean())
             error[strategy, metric].append(expected_calibration_error(gold[other], folded))
     lines = []
@@ -69,7 +68,7 @@ def study(run: Path, splits: int, rows: int | None) -> str:
 
 def report(run: Path) -> str:
     (_, (_, gold, probabilities)), (_, (_, test_gold, test_probabilities)) = (
-        read_predictions(run, split) for split in ("eval", "test")
+        RunFolder(run).read_predictions(split) for split in ("eval", "test")
     )
     lines = []
     for metric in METRICS:

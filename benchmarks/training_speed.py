@@ -1,8 +1,8 @@
 """Training, ours against the stock Trainer: rows per second side by side, and whether the same is learned.
 
-    python benchmarks/training_speed.py                # rows per second, alternating; what each lever is worth
-    python benchmarks/training_speed.py --quality      # validation scores after 5,000 rows, three seeds
-    python benchmarks/training_speed.py --side compiled --rows 640
+    python -m benchmarks.training_speed                # rows per second, alternating; what each lever is worth
+    python -m benchmarks.training_speed --quality      # validation scores after 5,000 rows, three seeds
+    python -m benchmarks.training_speed --side compiled --rows 640
 
 On GoEmotions' comments (GOEMOTIONS_DIR, or the Hub's dataset) with the MiniLM encoder, batches of 32. All sides share
 model, loss, rates and seed; they differ in how they compute:
@@ -17,7 +17,6 @@ Each measurement has a process of its own.
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,20 +30,20 @@ import torch
 from datasets import DatasetDict
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.classifiers import EncoderClassifier
+from utils.arguments import HUB_DATASET
 from utils.console import one_sentence_errors, say
-from utils.data import HUB_DATASET, load_splits, stratified_subset
-from utils.encoding import encode
-from utils.hardware import bf16_pays
-from utils.head import init_head_bias, open_pooler
-from utils.labels import multi_hot
-from utils.losses import multilabel_loss
-from utils.modeling import load_model, load_tokenizer, resolve_model
-from utils.results import markdown_table, write_json
-from utils.thresholds import decide, fit_thresholds
-from utils.training import EmotionTrainer
+from utils.data.encoding import encode
+from utils.data.labels import multi_hot
+from utils.data.splits import load_splits, stratified_subset
+from utils.evaluation.report import markdown_table
+from utils.evaluation.thresholds import decide, fit_thresholds
+from utils.machine import bf16_pays
+from utils.model.classifiers import EncoderClassifier
+from utils.model.head import init_head_bias, start_pooler_as_identity
+from utils.model.loading import load_model, load_tokenizer, resolve_model
+from utils.run_folder import write_json
+from utils.training.losses import multilabel_loss
+from utils.training.trainer import EmotionTrainer
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BF16 = bf16_pays(use_cpu=not torch.cuda.is_available())
@@ -85,7 +84,7 @@ def train(side: str, count: int, seed: int, epochs: float = 1.0) -> tuple[float,
     model, _ = load_model(path, names)
     if "attention" in special:
         model.set_attn_implementation(special["attention"])
-    open_pooler(model)
+    start_pooler_as_identity(model)
     init_head_bias(model, multi_hot(rows["labels"], len(names)))
     if special.get("compile"):
         model.compile(dynamic=True)

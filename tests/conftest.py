@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any Hugging Face import: no test may reach the network
@@ -30,9 +31,12 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from utils.data import DEMO_FOLDER, load_splits
-from utils.output import OutputFile
-from utils.rows import read_rows
+from utils.data.rows import read_rows
+from utils.data.splits import DEMO_FOLDER, load_splits
+from utils.inference.output import OutputFile
+from utils.model.classifiers import load_encoder
+from utils.model.folding import write_folded
+from utils.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -140,17 +144,30 @@ def baseline_run(tmp_path_factory, small_data) -> Path:
     return folder
 
 
-def run_python(*arguments: object, **options) -> subprocess.CompletedProcess:
+def with_project(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """An environment in which a script of the tests finds the project, wherever it lies."""
+    return {**environment, "PYTHONPATH": str(ROOT)}
+
+
+def run_python(*arguments: object, env: Mapping[str, str] = os.environ, **options) -> subprocess.CompletedProcess:
     """`python arguments…` from the repository's root, in a process of its own, with output as text."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
+        env=with_project(env),
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
         **options,
     )
+
+
+def refold(folder: Path, folded: bool) -> None:
+    """Fold a run's thresholds into its model, or take them out, as run_push.py does."""
+    run = RunFolder(folder)
+    with run.change(outdated=("export",)) as changed:
+        write_folded(run, load_encoder(run).model, folded, changed)
 
 
 def file_rows(path: Path) -> list[dict]:

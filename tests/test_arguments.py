@@ -1,20 +1,18 @@
 import pytest
 from conftest import ROOT, run_python
-from transformers import TrainingArguments
 
 from utils.arguments import (
     DataArguments,
+    FinetuneArguments,
     ModelArguments,
     OutputArguments,
     Parser,
     ThresholdArguments,
-    check_output_dir,
     parse_arguments,
-    remove_run,
 )
 from utils.console import InputError
 
-KINDS = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, TrainingArguments)
+KINDS = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, FinetuneArguments)
 
 
 def parse(*argv, recipe=None):
@@ -24,17 +22,17 @@ def parse(*argv, recipe=None):
 def test_the_command_line_overrides_the_recipe(tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("dataset_name: demo\nlearning_rate: 2e-4\ninit_head_bias: false\nlr_scheduler_kwargs: {a: 1}\n")
-    data, model, _, _, training = parse("--config", str(recipe), "--learning_rate", "3e-5", "--output_dir", "x")
+    data, _, _, _, training = parse("--config", str(recipe), "--learning_rate", "3e-5", "--output_dir", "x")
     assert data.dataset_name == "demo"
     assert training.learning_rate == 3e-5
-    assert model.init_head_bias is False
+    assert training.init_head_bias is False
     assert training.lr_scheduler_kwargs == {"a": 1}
 
 
 def test_the_default_recipe_is_the_base_of_every_command_line():
     _, model, _, _, training = parse("--seed", "7", recipe=str(ROOT / "recipes" / "bert_base.yaml"))
     assert model.model_name_or_path == "bert-base-uncased"
-    assert model.head_learning_rate == 1e-3
+    assert training.head_learning_rate == 1e-3
     assert training.seed == 7
     assert training.output_dir == "outputs/bert_base"
 
@@ -92,24 +90,6 @@ def test_resume_takes_a_path_or_none():
     assert parse("--resume_from_checkpoint", "--output_dir", "x")[4].resume_from_checkpoint == "true"
     assert parse("--resume_from_checkpoint", "a/b", "--output_dir", "x")[4].resume_from_checkpoint == "a/b"
     assert parse("--output_dir", "x")[4].resume_from_checkpoint is None
-
-
-def test_a_folder_that_holds_a_run_is_refused_or_cleared_of_that_run_alone(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    check_output_dir(str(tmp_path), overwrite=False)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "all_results.json").write_text("{}")
-    with pytest.raises(InputError, match="already holds a run") as caught:
-        check_output_dir(str(tmp_path), overwrite=False)
-    assert "--overwrite_output_dir" in str(caught.value)
-    check_output_dir(str(tmp_path), overwrite=False, resume=True)
-    check_output_dir(str(tmp_path), overwrite=True)
-    remove_run(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    with pytest.raises(InputError, match="is a file"):
-        check_output_dir(str(tmp_path / "notes.txt"), overwrite=True)
-    with pytest.raises(InputError, match="cannot be made"):
-        check_output_dir(str(tmp_path / "notes.txt" / "run"), overwrite=True)
 
 
 def test_help_is_short_and_an_error_is_one_line():

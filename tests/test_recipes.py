@@ -4,15 +4,21 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT
-from transformers import TrainingArguments
 
 import run_baseline
 import run_finetune
 from run_baseline import BaselineArguments
-from utils.arguments import DataArguments, ModelArguments, OutputArguments, ThresholdArguments, parse_arguments
+from utils.arguments import (
+    DataArguments,
+    FinetuneArguments,
+    ModelArguments,
+    OutputArguments,
+    ThresholdArguments,
+    parse_arguments,
+)
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
-FINETUNE = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, TrainingArguments)
+FINETUNE = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, FinetuneArguments)
 BASELINE = (DataArguments, BaselineArguments, ThresholdArguments, OutputArguments)
 
 
@@ -27,10 +33,10 @@ def test_every_recipe_parses_and_writes_where_its_name_says(path):
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if path.stem != "baseline"], ids=lambda path: path.stem)
 def test_every_finetuning_recipe_cures_the_cold_start(path):
-    _, model, thresholds, _, training = parse(path)
-    assert model.init_head_bias
-    assert model.head_learning_rate >= 10 * training.learning_rate
-    assert (thresholds.threshold_strategy, thresholds.threshold_metric) == ("calibrated", "f1_micro")
+    _, _, thresholds, _, training = parse(path)
+    assert training.init_head_bias
+    assert training.head_learning_rate >= 10 * training.learning_rate
+    assert (thresholds.threshold_strategy, thresholds.threshold_metric) == ("expected_f1", "f1_micro")
     assert training.load_best_model_at_end
     assert "0.5" not in training.metric_for_best_model
 

@@ -1,32 +1,28 @@
 """Arguments: one flat namespace, from a recipe (YAML) and the command line, checked before anything is loaded."""
 
 import argparse
+import copy
 import dataclasses
 import difflib
 import json
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
-from transformers import HfArgumentParser, TrainingArguments
+from accelerate import PartialState
+from transformers import HfArgumentParser, IntervalStrategy, SchedulerType, TrainingArguments
 from transformers.hf_argparser import string_to_bool
+from transformers.trainer_utils import SaveStrategy
 
 from utils.console import InputError
-from utils.data import HUB_DATASET
-from utils.hardware import bf16_pays
+from utils.machine import bf16_pays, share_cores
+from utils.run_folder import RunFolder
 
-# What a finished or interrupted run leaves in its folder.
-RUN_FILES = (
-    "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "baseline.skops", "thresholds.json",
-    "threshold_strategies.csv", "all_results.json", "per_label.csv", "mistakes.csv", "confusions.csv",
-    "calibration.csv", "predictions", "README.md", "plots", "onnx", "run.json", "trainer_state.json", "checkpoints",
-)  # fmt: skip
+HUB_DATASET = "google-research-datasets/go_emotions"
 
 # The TrainingArguments that `--help` lists; all others are accepted as well.
 LISTED_TRAINING_ARGUMENTS = (
@@ -34,6 +30,7 @@ LISTED_TRAINING_ARGUMENTS = (
     "gradient_accumulation_steps", "weight_decay", "warmup_steps", "use_cpu", "resume_from_checkpoint", "push_to_hub",
     "hub_model_id", "hub_private_repo", "hub_revision",
 )  # fmt: skip
+_TRAINING_ARGUMENTS = {item.name for item in dataclasses.fields(TrainingArguments)}
 
 
 @dataclass
@@ -57,33 +54,20 @@ class DataArguments:
     )
     allow_unlabelled: bool = field(default=False, metadata={"help": "accept rows without labels, as all-zero targets"})
 
+    def __post_init__(self) -> None:
+        check_ranges(self, {"max_train_samples": (1, None), "max_eval_samples": (1, None)})
+
 
 @dataclass
 class ModelArguments:
-    """The encoder, and what is particular about training it here."""
+    """The encoder, and what becomes of it after training."""
 
     model_name_or_path: str = field(
         default="bert-base-uncased", metadata={"help": "a model id on the Hub, a folder, or `minilm`"}
     )
-    max_seq_length: int = field(default=128, metadata={"help": "training comments are cut to this many tokens"})
-    head_learning_rate: float | None = field(
-        default=None, metadata={"help": "learning rate of the classifier, which starts cold (unset: learning_rate)"}
-    )
-    init_head_bias: bool = field(
-        default=True, metadata={"help": "start the classifier's bias at the log-odds of the label frequencies"}
-    )
     pooling: Literal["first_token", "mean"] = field(
         default="first_token",
         metadata={"help": "what a new classifier reads: the first token, or the mean over all (sentence encoders)"},
-    )
-    teacher: list[str] | None = field(
-        default=None, metadata={"help": "finished runs whose probabilities of the training comments soften the targets"}
-    )
-    teacher_weight: float = field(
-        default=0.5, metadata={"help": "share of the teachers in the targets, from 0 to 1; gold labels have the rest"}
-    )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
-        default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
     )
     calibration: Literal["none", "temperature", "platt"] = field(
         default="none", metadata={"help": "calibrate the probabilities on validation, inside the model"}
@@ -98,9 +82,9 @@ class ModelArguments:
 class ThresholdArguments:
     """How probabilities become decisions."""
 
-    threshold_strategy: Literal["fixed", "global", "per_label", "calibrated"] = field(
-        default="calibrated",
-        metadata={"help": "0.5, one cut for all labels, one a label, or one a label that overfits less"},
+    threshold_strategy: Literal["fixed", "global", "per_label", "expected_f1"] = field(
+        default="expected_f1",
+        metadata={"help": "0.5, one threshold for all labels, one a label, or one a label that overfits less"},
     )
     threshold_metric: Literal["f1_micro", "f1_macro"] = field(
         default="f1_micro", metadata={"help": "what the thresholds maximise on validation"}
@@ -114,6 +98,143 @@ class OutputArguments:
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "replace the run that output_dir already holds"}
     )
+
+    def open_run(self, output_dir: str | None, resume: bool = False) -> RunFolder:
+        """The folder for a new run, or of the one to be resumed; see `RunFolder.create`."""
+        return RunFolder.create(output_dir, self.overwrite_output_dir, resume)
+
+
+@dataclass
+class FinetuneArguments(TrainingArguments):
+    """transformers' TrainingArguments with the defaults of this project, and what is particular about training here.
+
+    The defaults are those that every recipe shares; a recipe names what differs. Precision is settled when the
+    arguments are made; nothing changes them afterwards.
+    """
+
+    max_seq_length: int = field(default=128, metadata={"help": "training comments are cut to this many tokens"})
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "learning rate of the classifier, which starts cold (unset: learning_rate)"}
+    )
+    init_head_bias: bool = field(
+        default=True, metadata={"help": "start the classifier's bias at the log-odds of the label frequencies"}
+    )
+    teacher: list[str] | None = field(
+        default=None, metadata={"help": "finished runs whose probabilities of the training comments soften the targets"}
+    )
+    teacher_weight: float = field(
+        default=0.5, metadata={"help": "share of the teachers in the targets, from 0 to 1; gold labels have the rest"}
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
+        default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
+    )
+
+    weight_decay: float = field(default=0.01, metadata={"help": "of AdamW; biases and normalisations do not decay"})
+    warmup_steps: float = field(default=0.1, metadata={"help": "steps of linear warm-up; below 1, a share of all"})
+    lr_scheduler_type: SchedulerType | str = "linear"
+    per_device_eval_batch_size: int = 64
+    train_sampling_strategy: str = field(
+        default="group_by_length", metadata={"choices": ["random", "sequential", "group_by_length"]}
+    )
+    eval_strategy: IntervalStrategy | str = "epoch"
+    save_strategy: SaveStrategy | str = "epoch"
+    logging_strategy: IntervalStrategy | str = "epoch"
+    save_total_limit: int | None = 2
+    load_best_model_at_end: bool = True
+    metric_for_best_model: str | None = "f1_micro"  # at its best threshold, never at 0.5
+    seed: int = field(default=42, metadata={"help": "of subsets, initialisation, order and dropout"})
+
+    def __post_init__(self) -> None:
+        problems = _outside(
+            self,
+            {
+                "learning_rate": (0, None), "head_learning_rate": (0, None), "num_train_epochs": (0, None),
+                "per_device_train_batch_size": (1, None), "per_device_eval_batch_size": (1, None),
+                "gradient_accumulation_steps": (1, None), "weight_decay": (0, None), "seed": (0, 2**32 - 1),
+                "teacher_weight": (0, 1), "max_seq_length": (8, None),
+            },
+        )  # fmt: skip
+        for other in ("bf16", "fp16"):
+            if self.precision not in ("auto", other) and getattr(self, other):
+                problems.append(f"--precision {self.precision} contradicts --{other}; give one of them.")
+        if self.hub_token or getattr(self, "push_to_hub_token", None):
+            problems.append(
+                "--hub_token would show the token in the process list; set HF_TOKEN, or run `hf auth login`."
+            )
+        if self.hub_always_push or self.hub_strategy != "every_save":
+            problems.append(
+                "--hub_strategy and --hub_always_push steer pushes during training; here is one, at the end."
+            )
+        if self.hub_model_id and not self.push_to_hub:
+            problems.append("--hub_model_id without --push_to_hub does nothing; give both, or neither.")
+        _refuse(problems)
+        if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+            self.use_cpu = True
+        if self.precision == "auto":
+            self.bf16 = self.bf16 or (not self.fp16 and bf16_pays(self.use_cpu))
+        else:
+            self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"
+        super().__post_init__()
+        if self.device.type == "cpu":
+            share_cores()
+
+    @property
+    def resuming(self) -> bool:
+        """Whether `--resume_from_checkpoint` asks to go on with a run."""
+        return str(self.resume_from_checkpoint).lower() not in ("none", "false")
+
+    def layout(self) -> str:
+        """One sentence: processes, device, precision, and what makes up the batch of one optimiser step."""
+        state = PartialState()
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        precision = "bf16 autocast" if self.bf16 else "fp16 autocast" if self.fp16 else "fp32"
+        batch, steps = self.train_batch_size, self.gradient_accumulation_steps
+        processes = f"{state.num_processes} process{'es' if state.num_processes > 1 else ''}"
+        return (
+            f"{processes} on {device} ({torch.get_num_threads()} CPU threads each), {precision}; a step takes "
+            f"{batch * steps * state.num_processes} comments = {batch} a batch × {steps} accumulated × {processes}."
+        )
+
+    def for_trainer(self, folder: Path) -> "FinetuneArguments":
+        """A copy for the Trainer, which keeps its checkpoints in `folder` and pushes nothing by itself."""
+        own = copy.copy(self)
+        own.output_dir = str(folder)
+        own.push_to_hub, own.hub_model_id, own.hub_private_repo, own.hub_revision = False, None, None, None
+        return own
+
+
+def as_recorded(*parts: Any) -> dict[str, Any]:
+    """All arguments by name, as run.json keeps them; where a run was pushed to is not part of it."""
+    recorded: dict[str, Any] = {}
+    for part in parts:
+        values = dict(vars(part))
+        if isinstance(part, TrainingArguments):
+            values = part.to_sanitized_dict()
+            own = {item.name for item in dataclasses.fields(part)} - _TRAINING_ARGUMENTS
+            values |= {name: getattr(part, name) for name in own}
+            values |= {"push_to_hub": False, "hub_model_id": "None", "hub_private_repo": "None", "hub_revision": "None"}
+        recorded |= values
+    return recorded
+
+
+def check_ranges(values: Any, ranges: Mapping[str, tuple[float, float | None]]) -> None:
+    """Raise `InputError` for all arguments outside their ranges (lowest and highest value, None: no limit)."""
+    _refuse(_outside(values, ranges))
+
+
+def _outside(values: Any, ranges: Mapping[str, tuple[float, float | None]]) -> list[str]:
+    """A sentence for each argument outside its range."""
+    problems = []
+    for name, (low, high) in ranges.items():
+        value = getattr(values, name)
+        if value is not None and (value < low or (high is not None and value > high)):
+            problems.append(f"--{name} is {value}; accepted: {low} {f'to {high}' if high else 'or more'}.")
+    return problems
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise InputError(" ".join(problems))
 
 
 class PlainParser(argparse.ArgumentParser):
@@ -149,11 +270,7 @@ class Parser(HfArgumentParser):
         )
         config_help = f"a recipe: flat YAML with these arguments as keys (default {recipe})" if recipe else "a recipe"
         self.add_argument("--config", default=recipe, metavar="FILE.yaml", help=config_help)
-        training = (
-            {item.name for item in dataclasses.fields(TrainingArguments)}
-            if TrainingArguments in dataclass_types
-            else set()
-        )
+        training = any(issubclass(kind, TrainingArguments) for kind in dataclass_types)
         for action in self._actions:
             if action.dest == "resume_from_checkpoint":
                 action.nargs, action.const = "?", "true"
@@ -161,7 +278,8 @@ class Parser(HfArgumentParser):
             if action.dest == "hub_private_repo":  # `bool | None`, which HfArgumentParser takes for one with a value
                 action.nargs, action.const, action.type = "?", True, string_to_bool
             negation = isinstance(action, argparse._StoreFalseAction)
-            if negation or (action.dest in training and action.dest not in LISTED_TRAINING_ARGUMENTS):
+            unlisted = training and action.dest in _TRAINING_ARGUMENTS - set(LISTED_TRAINING_ARGUMENTS)
+            if negation or unlisted:
                 action.help = argparse.SUPPRESS
             elif action.option_strings and action.nargs != 0:
                 action.option_strings = [
@@ -198,16 +316,16 @@ def parse_arguments(
     _refuse_unknown([item for item in unknown if item.startswith("--")] or unknown, parser, "the command line")
     tokens = _recipe_tokens(command_line.config, parser) if command_line.config else []
     values, _ = parser.parse_known_args([*tokens, *(sys.argv[1:] if argv is None else argv)])
-    if hasattr(values, "precision"):
-        _settle_precision(values)
-    parsed = []
+    parsed, problems = [], []
     for kind in dataclass_types:
         names = [item.name for item in dataclasses.fields(kind) if item.init]
         try:
             parsed.append(kind(**{name: getattr(values, name) for name in names}))
+        except InputError as error:
+            problems.append(str(error))
         except (ValueError, ImportError) as error:  # TrainingArguments checks itself
-            raise InputError(f"Arguments: {str(error).strip().splitlines()[0]}") from error
-    _check(values)
+            problems.append(f"Arguments: {str(error).strip().splitlines()[0]}")
+    _refuse(problems)
     return tuple(parsed)
 
 
@@ -243,69 +361,3 @@ def _refuse_unknown(options: list[str], parser: Parser, source: str) -> None:
         sentences.append(f"{option} is not an argument{f'; did you mean --{near[0]}?' if near else '.'}")
     if sentences:
         raise InputError(f"In {source}: {' '.join(sentences)}")
-
-
-def _settle_precision(values: argparse.Namespace) -> None:
-    """Turn `precision` into the Trainer's bf16 and fp16; `auto` takes bf16 only where it pays."""
-    if values.precision == "auto" and not (values.bf16 or values.fp16):
-        values.bf16 = bf16_pays(values.use_cpu)
-    elif values.precision != "auto":
-        asked = [name for name in ("bf16", "fp16") if getattr(values, name) and name != values.precision]
-        if asked:
-            raise InputError(f"--precision {values.precision} contradicts --{asked[0]}; give one of them.")
-        values.bf16, values.fp16 = values.precision == "bf16", values.precision == "fp16"
-    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        values.use_cpu = True
-
-
-def _check(values: argparse.Namespace) -> None:
-    """Report every argument outside its range at once."""
-    problems = []
-    ranges = {
-        "max_train_samples": (1, None), "max_eval_samples": (1, None), "max_seq_length": (8, None),
-        "learning_rate": (0, None), "head_learning_rate": (0, None), "num_train_epochs": (0, None),
-        "per_device_train_batch_size": (1, None), "per_device_eval_batch_size": (1, None),
-        "gradient_accumulation_steps": (1, None), "weight_decay": (0, None), "seed": (0, 2**32 - 1),
-        "max_features": (1, None), "teacher_weight": (0, 1),
-    }  # fmt: skip
-    for name, (low, high) in ranges.items():
-        value = getattr(values, name, None)
-        if value is not None and (value < low or (high is not None and value > high)):
-            problems.append(f"--{name} is {value}; accepted: {low} {f'to {high}' if high else 'or more'}.")
-    if getattr(values, "hub_token", None) or getattr(values, "push_to_hub_token", None):
-        problems.append("--hub_token would show the token in the process list; set HF_TOKEN or run `hf auth login`.")
-    if getattr(values, "hub_always_push", False) or getattr(values, "hub_strategy", "every_save") != "every_save":
-        problems.append("--hub_strategy and --hub_always_push steer pushes during training; here is one, at the end.")
-    if not getattr(values, "push_to_hub", True) and getattr(values, "hub_model_id", None):
-        problems.append("--hub_model_id without --push_to_hub does nothing; give both, or neither.")
-    if problems:
-        raise InputError(" ".join(problems))
-
-
-def check_output_dir(output_dir: str | None, overwrite: bool, resume: bool = False) -> Path:
-    """The run's folder, made if need be; one that holds a run is refused unless it is to be resumed or replaced."""
-    if not output_dir:
-        raise InputError("--output_dir is missing; give the folder that the run is to be written to.")
-    folder = Path(output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder} is a file; give a folder.")
-    held = [name for name in RUN_FILES if (folder / name).exists()]
-    if held and not (overwrite or resume):
-        raise InputError(
-            f"--output_dir {folder} already holds a run ({', '.join(held[:3])}{', …' if len(held) > 3 else ''}); "
-            "give another folder, --resume_from_checkpoint to go on with it, or --overwrite_output_dir to replace it."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output_dir {folder} cannot be made ({error.strerror}); give another place.") from error
-    return folder
-
-
-def remove_run(folder: Path) -> None:
-    """Remove the run that a folder holds; only what a run writes is touched."""
-    for name in RUN_FILES:
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)

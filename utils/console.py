@@ -6,17 +6,15 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
+
+from utils.machine import is_main_process
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class InputError(ValueError):
     """Something the user can mend; its text names the thing, what was received and what would be accepted."""
-
-
-def is_main_process() -> bool:
-    """True in the one process that talks and writes files (torchrun and accelerate set RANK)."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def say(message: str = "") -> None:
@@ -46,23 +44,23 @@ def one_sentence_errors() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        _leave(str(error), 2)
+        _exit(str(error), 2)
     except BrokenPipeError:  # `run_inference.py … | head` is not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except KeyboardInterrupt:
-        _leave("Interrupted; checkpoints and finished files are kept.", 130)
+        _exit("Interrupted; checkpoints and finished files are kept.", 130)
     except Exception as error:
         # torch and safetensors report a full disk in exceptions of their own, caused by or quoting the system's.
         refused = error if isinstance(error, OSError) else error.__context__
         if isinstance(refused, OSError) and refused.errno in _REFUSALS:
-            _leave(f"{refused.strerror}: {refused.filename or 'while writing'}; what was finished before is kept.", 1)
+            _exit(f"{refused.strerror}: {refused.filename or 'while writing'}; what was finished before is kept.", 1)
         if os.strerror(errno.ENOSPC) in str(error):
-            _leave(f"{os.strerror(errno.ENOSPC)}; what was finished before is kept.", 1)
+            _exit(f"{os.strerror(errno.ENOSPC)}; what was finished before is kept.", 1)
         raise
 
 
-def _leave(sentence: str, status: int) -> None:
+def _exit(sentence: str, status: int) -> NoReturn:
     if is_main_process() or status == 1:  # wrong input is the same for all processes; a full disk need not be
         print(f"error: {sentence}", file=sys.stderr, flush=True)
     sys.exit(status)

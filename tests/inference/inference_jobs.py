@@ -1,0 +1,112 @@
+"""Run run_inference.py again and again without starting Python anew, each run in forked processes that may be killed.
+
+Each line of standard input is a job in JSON:
+
+    arguments   of run_inference.py
+    processes   how many there are, as torchrun starts them (default 1)
+    kill        "after 2": kill -9 once that process has written its second part; "within 2": with half of it written;
+                "joining": with half of the output file written; "joined": before the parts are removed (default: never)
+    window      rows of a window (default 16, so that small files have many parts)
+
+Each line of standard output tells how one ended: the exit statuses of its processes, minus the signal where one was
+killed, what they said on standard error, and their largest resident size in kilobytes.
+"""
+
+import functools
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+
+import torch
+from accelerate import PartialState
+
+import run_inference
+from utils.console import one_sentence_errors
+from utils.inference import jobs, label_rows, output, parts
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arrange(kill: str) -> None:
+    when, _, count = kill.partition(" ")
+    if when == "joining":
+        joined = output.OutputFile.join
+
+        def join(self, pieces, file):
+            joined(self, pieces, file)
+            file.flush()
+            os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size // 2)
+            die()
+
+        output.OutputFile.join = join
+    elif when == "joined":
+        parts.PartFolder.remove = die
+    else:
+        write, written = parts.PartFolder.write, []
+
+        def write_and_die(self, number, content, rows, unclassified):
+            written.append(number)
+            if len(written) == int(count) and when == "within":
+                parts.Path.replace = die
+                content = content[: len(content) // 2]
+            write(self, number, content, rows, unclassified)
+            if len(written) == int(count):
+                die()
+
+        parts.PartFolder.write = write_and_die
+
+
+def run(job: dict, rank: int, port: int) -> None:
+    label_rows.WINDOW = jobs.WINDOW = job.get("window", 16)
+    if job.get("kill"):
+        arrange(job["kill"])
+    if job.get("processes", 1) > 1:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(job["processes"]), "LOCAL_RANK": str(rank)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    PartialState._reset_state()  # the process that this one was forked from has none but itself
+    try:
+        with one_sentence_errors():
+            status = run_inference.main(job["arguments"])
+    except SystemExit as left:
+        status = left.code
+    except BaseException:
+        traceback.print_exc()
+        status = 99
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main() -> None:
+    torch.set_num_threads(1)  # a fork of a process with more threads may wait for them for ever
+    run_inference.load_classifier = functools.cache(run_inference.load_classifier)
+    for line in sys.stdin:
+        job = json.loads(line)
+        run_inference.load_classifier(job["arguments"][job["arguments"].index("--model") + 1], "cpu", "fp32")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with tempfile.TemporaryFile() as said:
+            children = []
+            for rank in range(job.get("processes", 1)):
+                children.append(os.fork())
+                if not children[-1]:
+                    os.dup2(said.fileno(), sys.stderr.fileno())
+                    run(job, rank, port)
+            waited = [os.wait4(child, 0) for child in children]
+            said.seek(0)
+            ended = {
+                "statuses": [os.waitstatus_to_exitcode(status) for _, status, _ in waited],
+                "errors": said.read().decode(),
+                "kilobytes": max(usage.ru_maxrss for _, _, usage in waited),
+            }
+        print(json.dumps(ended), flush=True)
+
+
+if __name__ == "__main__":
+    main()

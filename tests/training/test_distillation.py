@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from conftest import run_python
+from safetensors.torch import load_file
+
+import run_finetune
+from utils.console import InputError
+from utils.data.encoding import encode
+from utils.data.labels import multi_hot
+from utils.data.splits import load_splits
+from utils.model.classifiers import load_classifier
+from utils.model.loading import load_tokenizer
+from utils.run_folder import RunFolder, read_json
+from utils.training.distillation import mix_in_teachers
+from utils.training.trainer import EmotionTrainer
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Teachers that answer in fp32, also where bf16 would be faster."""
+    monkeypatch.setattr("utils.model.classifiers.bf16_pays", lambda use_cpu: False)
+
+
+@pytest.fixture(scope="module")
+def validation(small_data, tiny_bert):
+    """Comments whose probabilities the runs have stored, their names, and their rows as for training."""
+    split = load_splits(str(small_data))["validation"]
+    names = split.features["labels"].feature.names
+    return list(split["text"]), names, multi_hot(split["labels"], len(names)), encode(
+        split, load_tokenizer(str(tiny_bert)), 64
+    )  # fmt: skip
+
+
+def test_targets_are_gold_and_the_teachers_unfolded_probabilities(finished_run, baseline_run, validation):
+    texts, names, gold, rows = validation
+    assert read_json(finished_run / "thresholds.json")["folded"]
+    answers = [RunFolder(run).read_predictions("validation")[1].probabilities for run in (finished_run, baseline_run)]
+    for teachers, expected in (([finished_run], answers[0]), ([finished_run, baseline_run], np.mean(answers, axis=0))):
+        for weight in (0.3, 1.0):
+            soft = mix_in_teachers(rows, texts, [str(run) for run in teachers], weight, names)
+            np.testing.assert_allclose(soft["labels"], (1 - weight) * gold + weight * expected, atol=1e-5)
+            assert soft.features == rows.features
+            assert soft["input_ids"] == rows["input_ids"]
+
+
+def test_a_teacher_of_other_labels_is_refused(finished_run, validation):
+    texts, names, _, rows = validation
+    with pytest.raises(InputError, match="knows other labels"):
+        mix_in_teachers(rows, texts, [str(finished_run)], 0.5, names[::-1])
+    with pytest.raises(InputError, match="no such folder"):
+        mix_in_teachers(rows, texts, ["./nowhere"], 0.5, names)
+
+
+def test_a_run_trains_on_softened_targets_and_names_its_teacher(
+    finished_run, baseline_run, finetune_arguments, small_data, tmp_path, monkeypatch
+):
+    seen = []
+
+    def spy(**kwargs):
+        seen.append(trainer := EmotionTrainer(**kwargs))
+        return trainer
+
+    monkeypatch.setattr(run_finetune, "EmotionTrainer", spy)
+    run_finetune.main(
+        [*finetune_arguments, "--output_dir", str(tmp_path), "--teacher", str(baseline_run), "--teacher_weight", "0.4"]
+    )
+    train = load_splits(str(small_data))["train"]
+    answers = load_classifier(str(baseline_run))[0].predict(train["text"])
+    gold = multi_hot(train["labels"], answers.shape[1])
+    np.testing.assert_allclose(seen[0].train_dataset["labels"], 0.6 * gold + 0.4 * answers, atol=1e-6)
+    weights, others = (load_file(run / "model.safetensors") for run in (tmp_path, finished_run))
+    assert any((weights[name] != others[name]).any() for name in weights)  # the same seed, other targets
+    arguments = read_json(tmp_path / "run.json")["arguments"]
+    assert (arguments["teacher"], arguments["teacher_weight"]) == ([str(baseline_run)], 0.4)
+    card = (tmp_path / "README.md").read_text()
+    assert f"- {baseline_run.name}\n" in card
+    assert str(baseline_run.parent) not in card
+    assert "teacher" not in (finished_run / "README.md").read_text()
+
+
+def test_a_weight_outside_its_range_is_refused():
+    done = run_python("run_finetune.py", "--teacher_weight", "1.5")
+    assert done.returncode == 2
+    assert "--teacher_weight is 1.5; accepted: 0 to 1." in done.stderr

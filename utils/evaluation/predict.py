@@ -1,0 +1,72 @@
+"""The saved model on validation and test, as a user will load it: every process predicts its share, in fp32."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import DatasetDict
+
+from utils.console import say
+from utils.data.labels import multi_hot
+from utils.data.splits import label_names
+from utils.evaluation.calibration import calibrate, fit_calibration
+from utils.machine import is_main_process
+from utils.model.classifiers import Classifier, EncoderClassifier, load_encoder
+from utils.model.folding import save_calibrated
+from utils.progress import Progress
+from utils.run_folder import METRIC_PREFIX, Predictions, RunFolder
+
+
+def predict_together(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
+    """As `classifier.predict`, but every process answers for its share, and gets the answers to all of them."""
+    state = PartialState()
+    progress = Progress(len(texts), shown=state.is_main_process, share=state.num_processes)
+    with state.split_between_processes(list(texts)) as share:
+        answers = list(classifier.predict(share, progress.advance)) if share else []
+    progress.close()
+    return np.stack(gather_object(answers))
+
+
+def predict_splits(
+    run: RunFolder, splits: DatasetDict, device: str | torch.device
+) -> tuple[EncoderClassifier, dict[str, Predictions]]:
+    """The model saved in `run`, and its predictions of `validation` and, where there is one, `test`.
+
+    Predictions are empty in every process but the main one. Rows are in the dataset's order, each once, for any number
+    of processes. The model comes back on the CPU.
+    """
+    classifier = load_encoder(run, device)
+    predictions = {}
+    for split in METRIC_PREFIX:
+        if split not in splits:
+            continue
+        texts = list(splits[split]["text"])
+        say(f"predicting {len(texts):,} {split} comments …")
+        probabilities = predict_together(classifier, texts)
+        if is_main_process():
+            gold = multi_hot(splits[split]["labels"], len(label_names(splits)))
+            predictions[split] = Predictions(texts, gold, probabilities)
+    classifier.model.to("cpu")
+    return classifier, predictions
+
+
+def calibrate_run(
+    run: RunFolder, classifier: EncoderClassifier, predictions: Mapping[str, Predictions], method: str
+) -> dict[str, Predictions]:
+    """Fit a calibration on `validation`, put it into the run's model, and return the predictions of that model.
+
+    Args:
+        run: holds the model; it is saved there again.
+        classifier: the model, which is changed too.
+        method: `none`, `temperature` or `platt`; see `utils.evaluation.calibration`.
+    """
+    if method == "none":
+        return dict(predictions)
+    fitted = fit_calibration(predictions["validation"].gold, predictions["validation"].probabilities, method)
+    save_calibrated(run, classifier.model, *fitted)
+    return {
+        split: predicted._replace(probabilities=calibrate(predicted.probabilities, *fitted))
+        for split, predicted in predictions.items()
+    }

@@ -1,0 +1,150 @@
+"""The report of a run: its scores, and the files and tables that hold them, alike for every kind of model."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from utils.evaluation.calibration import calibration_rows
+from utils.evaluation.mistakes import confident_mistakes, confused_pairs
+from utils.evaluation.scores import label_scores, split_scores
+from utils.evaluation.thresholds import METRICS, STRATEGIES, decide, fit_thresholds, micro_and_macro_f1
+from utils.run_folder import (
+    METRIC_PREFIX,
+    PER_LABEL_FILE,
+    RESULTS_FILE,
+    STRATEGIES_FILE,
+    THRESHOLDS_FILE,
+    Predictions,
+    RunFolder,
+    read_csv,
+    write_csv,
+    write_json,
+)
+
+
+def score(names: Sequence[str], predictions: Mapping[str, Predictions], thresholds: np.ndarray) -> dict[str, float]:
+    """All scores of every split, flat, as all_results.json holds them; nothing is written.
+
+    Args:
+        names: label names in the order of the columns.
+        predictions: those of `validation` and, optionally, `test`.
+        thresholds: one per label.
+    """
+    results: dict[str, float] = {}
+    for split, predicted in predictions.items():
+        results |= split_scores(split, names, predicted.gold, predicted.probabilities, thresholds)
+    return results
+
+
+def write_report(
+    run: RunFolder,
+    names: Sequence[str],
+    predictions: Mapping[str, Predictions],
+    thresholds: np.ndarray,
+    results: Mapping[str, float],
+    strategy: str,
+    metric: str,
+) -> None:
+    """Write predictions, thresholds and tables, and all_results.json at the end.
+
+    Args:
+        run: where to.
+        names, predictions, thresholds: see `score`. Tables of labels and mistakes are those of test where there is one.
+        results: what all_results.json is to hold.
+        strategy, metric: how `thresholds` were fitted, on `validation`; see `utils.evaluation.thresholds`.
+    """
+    for split, predicted in predictions.items():
+        run.write_predictions(split, names, predicted)
+    fitted_on = predictions["validation"].gold
+    write_json(
+        run.path / THRESHOLDS_FILE,
+        {
+            "strategy": strategy,
+            "metric": metric,
+            "split": "validation",
+            "rows": len(fitted_on),
+            "f1_micro": results["eval_f1_micro"],
+            "f1_macro": results["eval_f1_macro"],
+            "folded": False,
+            "positives": {name: int(count) for name, count in zip(names, fitted_on.sum(axis=0), strict=True)},
+            "thresholds": {name: float(value) for name, value in zip(names, thresholds, strict=True)},
+        },
+    )
+    write_csv(run.path / STRATEGIES_FILE, _strategies(predictions, thresholds, strategy, metric))
+    texts, gold, probabilities = predictions.get("test", predictions["validation"])
+    columns = label_scores(gold, probabilities, thresholds)
+    write_csv(
+        run.path / PER_LABEL_FILE,
+        [{"label": name} | {key: column[index] for key, column in columns.items()} for index, name in enumerate(names)],
+    )
+    write_csv(run.path / "mistakes.csv", confident_mistakes(names, texts, gold, probabilities, thresholds))
+    write_csv(run.path / "confusions.csv", confused_pairs(names, gold, probabilities, thresholds))
+    write_csv(run.path / "calibration.csv", calibration_rows(names, predictions))
+    write_json(run.path / RESULTS_FILE, results)
+
+
+def _strategies(
+    predictions: Mapping[str, Predictions], thresholds: np.ndarray, strategy: str, metric: str
+) -> list[dict[str, Any]]:
+    """Every strategy and metric, fitted on validation: micro- and macro-F1 on each split.
+
+    `thresholds` are those of `strategy` and `metric`, which are not fitted again.
+    """
+    rows = []
+    _, gold, probabilities = predictions["validation"]
+    for kind in STRATEGIES:
+        for goal in METRICS:
+            chosen = (kind, goal) == (strategy, metric)
+            fitted = thresholds if chosen else fit_thresholds(gold, probabilities, kind, goal)
+            row: dict[str, Any] = {"strategy": kind, "metric": goal}
+            for split, predicted in predictions.items():
+                f1 = micro_and_macro_f1(predicted.gold, decide(predicted.probabilities, fitted))
+                row |= {f"{METRIC_PREFIX[split]}_{name}": value for name, value in f1.items()}
+            rows.append(row)
+    return rows
+
+
+def results_table(runs: Sequence[RunFolder], seeds: bool = False) -> str:
+    """A Markdown table with one row a run: F1 at 0.5, and at thresholds fitted on validation for the same score.
+
+    Figures are those of the test split; of validation where a run has no test split, which its row says. With
+    `seeds`, the runs count as one recipe and a last row holds mean ± standard deviation.
+    """
+    columns = [
+        ("micro-F1 at 0.5", "fixed", "f1_micro"),
+        ("one threshold", "global", "f1_micro"),
+        ("expected-F1 thresholds", "expected_f1", "f1_micro"),
+        ("macro-F1 at 0.5", "fixed", "f1_macro"),
+        ("a threshold per label", "per_label", "f1_macro"),
+        ("expected-F1 thresholds", "expected_f1", "f1_macro"),
+    ]
+    labels, table = [], []
+    for run in runs:
+        run.require_finished()
+        rows = {(row["strategy"], row["metric"]): row for row in read_csv(run.path / STRATEGIES_FILE)}
+        split = "test" if "test_f1_micro" in rows["fixed", "f1_micro"] else "eval"
+        labels.append(str(run) + ("" if split == "test" else " (validation)"))
+        table.append([float(rows[strategy, metric][f"{split}_{metric}"]) for _, strategy, metric in columns])
+    lines = [[label, *(f"{value:.4f}" for value in values)] for label, values in zip(labels, table, strict=True)]
+    if seeds and len(table) > 1:
+        by_column = zip(*table, strict=True)
+        spread = [f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in by_column]
+        lines.append([f"mean ± sd of {len(table)} runs", *spread])
+    return markdown_table(["run", *(title for title, _, _ in columns)], lines)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that it also reads well in a terminal; numbers to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cells[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([line(header), line(rule), *(line(row) for row in rows)])

@@ -1,0 +1,102 @@
+"""A whole file, classified: read and encoded ahead, stored in parts behind, shared by any number of processes."""
+
+import gc
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from accelerate import PartialState
+
+from utils.data.rows import Row, kind_of
+from utils.inference.label_rows import WINDOW, Prepared, RowClassifier, windows
+from utils.inference.output import OutputFile, table_schema
+from utils.inference.parts import PartFolder, digest
+from utils.machine import is_main_process
+from utils.progress import Progress
+
+Item = TypeVar("Item")
+
+
+def open_parts(output_file: Path, input_file: Path | None, settings: dict[str, Any], resume: bool) -> PartFolder:
+    """Where the output's parts go; for `resume`, the first process has checked what an earlier run left there.
+
+    Args:
+        input_file: None for texts that cannot be read again.
+        settings: what else the output's rows depend on, `text_column` among it.
+    """
+    is_table = kind_of(output_file)[0] != ".jsonl"
+    schema = table_schema(input_file, settings["text_column"]) if is_table else None
+    parts = PartFolder(OutputFile(output_file, schema))
+    if is_main_process():
+        source = digest([input_file]) if input_file else None
+        if note := parts.begin({**settings, "rows a part": WINDOW, "input": source}, resume):
+            print(note, file=sys.stderr)
+    PartialState().wait_for_everyone()
+    return parts
+
+
+def classify_file(
+    classifier: RowClassifier, rows: Iterable[Row], parts: PartFolder, progress: Progress, resumable: bool
+) -> int:
+    """Classify all rows that no finished part holds, join the parts, and return how many rows stay unclassified.
+
+    The windows of rows are dealt out to the processes in turn, each becomes a part, and the first process joins them
+    (the others return 0). `resumable`: the rows can be read again, so parts outlive an error.
+    """
+    done = parts.finished().keys()
+    count = 0
+    gc.freeze()  # the libraries' half a million objects stay: searching them for garbage takes a tenth of a second
+    try:
+        with ThreadPoolExecutor(1) as writer:
+            written = None
+            prepared = _prepared(classifier, rows, done)
+            for number, window in ahead(prepared) if resumable else prepared:
+                count = number + 1
+                if window is not None:
+                    results = classifier.classify(window, progress.advance)
+                    for _, problem in results:
+                        if problem:
+                            progress.report(problem)
+                    if written:
+                        written.result()
+                    written = writer.submit(_store, parts, number, results)
+            if written:
+                written.result()
+        progress.close()
+        PartialState().wait_for_everyone()
+        return parts.join(count) if is_main_process() else 0
+    except BaseException:
+        progress.close()
+        if not resumable:
+            parts.remove()
+        elif kept := len(parts.finished()):
+            print(f"{kept:,} finished part(s) are kept; the same command with --resume goes on.", file=sys.stderr)
+        raise
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each made in a thread while the one before it is in use."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(next, items, end)
+        while (item := made.result()) is not end:
+            made = pool.submit(next, items, end)
+            yield item
+
+
+def _prepared(
+    classifier: RowClassifier, rows: Iterable[Row], done: Iterable[int]
+) -> Iterator[tuple[int, Prepared | None]]:
+    """Number and content of every window; None for those that are done, or another process's."""
+    state = PartialState()
+    for number, window in enumerate(windows(rows)):
+        mine = number % state.num_processes == state.process_index and number not in done
+        yield number, classifier.prepare(window) if mine else None
+
+
+def _store(parts: PartFolder, number: int, results: list[tuple[dict[str, Any], str | None]]) -> None:
+    unclassified = sum(problem is not None for _, problem in results)
+    content = parts.output.piece([row for row, _ in results], first=number == 0)
+    parts.write(number, content, len(results), unclassified)

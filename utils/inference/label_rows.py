@@ -1,0 +1,89 @@
+"""From rows of text to rows with named emotions, a window of rows at a time."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from utils.data.rows import Row
+from utils.evaluation.thresholds import choose_labels
+from utils.inference.output import ADDED, kept_names
+from utils.model.classifiers import Classifier
+
+WINDOW = 4096  # rows read, sorted by length and classified at a time: files of any size take the same memory
+MAX_CHARACTERS = 1_000_000  # of one text: fifty times what any model here reads, and what a whole file in one cell has
+
+
+class Prepared(NamedTuple):
+    """A window of rows, what keeps each from being classified (None: nothing), and the others' texts, encoded."""
+
+    rows: list[Row]
+    problems: list[str | None]
+    encoded: Any
+
+
+class RowClassifier:
+    """Adds `labels` and `scores` to rows. Columns of these names are kept as `input_labels` and `input_scores`.
+
+    In two steps, so that the texts of the next window can be encoded while the model is at work on this one.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        thresholds: np.ndarray,
+        text_column: str = "text",
+        top_k: int | None = None,
+        at_least_one: bool = False,
+    ):
+        self.classifier, self.text_column = classifier, text_column
+        self.choice = (classifier.labels, thresholds, top_k, at_least_one)
+
+    def prepare(self, rows: list[Row]) -> Prepared:
+        """Look for what cannot be classified, and encode the rest."""
+        problems = [row.problem or text_problem(row.cells.get(self.text_column)) for row in rows]
+        texts = [row.cells[self.text_column] for row, problem in zip(rows, problems, strict=True) if not problem]
+        return Prepared(rows, problems, self.classifier.encode(texts) if texts else None)
+
+    def classify(
+        self, prepared: Prepared, progress: Callable[[int], object] = lambda rows: None
+    ) -> list[tuple[dict[str, Any], str | None]]:
+        """Each row's cells with the added ones, in order, and what kept the row from being classified."""
+        rows, problems, encoded = prepared
+        found = iter([])
+        if encoded is not None:
+            found = iter(choose_labels(self.classifier.probabilities(encoded, progress), *self.choice))
+        progress(len(problems) - problems.count(None))
+        results = []
+        for row, problem in zip(rows, problems, strict=True):
+            cells = row.cells
+            if not ADDED.keys().isdisjoint(cells):
+                names = kept_names(cells)
+                cells = {names[key]: cell for key, cell in cells.items()}
+            labels, scores = ([], []) if problem else next(found)
+            results.append(({**cells, "labels": labels, "scores": scores}, problem and f"{row.place}: {problem}"))
+        return results
+
+
+def windows(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in lists of `WINDOW`, the last one shorter."""
+    rows = iter(rows)
+    while window := list(itertools.islice(rows, WINDOW)):
+        yield window
+
+
+def text_problem(text: Any) -> str | None:
+    """Why a text cannot be classified; None if it can."""
+    if not isinstance(text, str):
+        return f"the text is {'missing' if text is None else type(text).__name__}, not a string"
+    if not text.strip():
+        return "the text is empty"
+    if len(text) > MAX_CHARACTERS:
+        return f"the text has {len(text):,} characters; accepted: up to {MAX_CHARACTERS:,}"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "the text holds half of a surrogate pair, which is no character"
+    return None

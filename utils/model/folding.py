@@ -1,0 +1,130 @@
+"""What decides, put into the model itself: calibration and thresholds, as changes of its output layer.
+
+Folding makes 0.5 right in clients that know nothing of thresholds. `pipeline("text-classification")`, the Hub's widget,
+a JavaScript client and an inference server all decide at 0.5, or leave the decision to people who will. A probability
+p = sigmoid(z) reaches the threshold t exactly where sigmoid(z − logit t) reaches 0.5; so the bias b − logit t in place
+of b makes the same decisions at 0.5.
+
+config.json and thresholds.json both say whether a model is folded, and must say the same.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logit
+from transformers import PretrainedConfig, PreTrainedModel
+
+from utils.console import InputError
+from utils.model.head import output_layer
+from utils.run_folder import CONFIG_FILE, THRESHOLDS_FILE, RunFolder, write_json
+
+CONFIG_KEY = "folded_thresholds"  # in config.json: label name → the threshold that was folded; b + logit t undoes it
+
+
+def scale_logits(model: PreTrainedModel, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Make the model answer sigmoid(scale · z + shift) where it answered sigmoid(z); each of shape (labels,)."""
+    layer = output_layer(model)
+    scale, shift = (torch.as_tensor(values, dtype=torch.float64) for values in (scale, shift))
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight.double() * scale[:, None])
+        layer.bias.copy_(layer.bias.double() * scale + shift)
+
+
+def fold_thresholds(model: PreTrainedModel, thresholds: np.ndarray) -> None:
+    """Subtract the thresholds' log-odds from the output layer's bias and record them in the model's configuration.
+
+    Args:
+        model: its output layer has one unit per label; a model that is folded already is unfolded first.
+        thresholds: shape (labels,), in (0, 1), in the order of the labels.
+    """
+    unfold_thresholds(model)
+    _shift(model, -logit(thresholds))
+    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    setattr(model.config, CONFIG_KEY, dict(zip(names, np.asarray(thresholds, dtype=float).tolist(), strict=True)))
+
+
+def unfold_thresholds(model: PreTrainedModel) -> np.ndarray | None:
+    """Undo `fold_thresholds`; returns the thresholds, or None where nothing was folded."""
+    folded = getattr(model.config, CONFIG_KEY, None)
+    if not folded:
+        return None
+    thresholds = np.array([folded[model.config.id2label[index]] for index in range(model.config.num_labels)])
+    _shift(model, logit(thresholds))
+    delattr(model.config, CONFIG_KEY)
+    return thresholds
+
+
+def _shift(model: PreTrainedModel, amount: np.ndarray) -> None:
+    with torch.no_grad():
+        bias = output_layer(model).bias
+        bias.copy_(bias.double() + torch.as_tensor(amount, dtype=torch.float64))
+
+
+def save_calibrated(run: RunFolder, model: PreTrainedModel, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Calibrate `model`, which `run` holds, and save it there; what was made from the uncalibrated one is removed.
+
+    Args:
+        scale, shift: of the logits, each of shape (labels,); see `utils.evaluation.calibration`.
+    """
+    scale_logits(model, scale, shift)
+    with run.change(outdated=("report", "export", "plots", "card")) as folder:
+        model.save_pretrained(folder)
+
+
+def write_folded(run: RunFolder, model: PreTrainedModel, folded: bool, folder: Path) -> None:
+    """Fold the run's thresholds into `model`, which `run` holds, or take them out; write it and its record to `folder`.
+
+    Predictions and scores of the run stay those of the unfolded model; its decisions at the thresholds are those of
+    the folded one at 0.5. Folding a folded model again changes nothing.
+    """
+    stored = run.read(THRESHOLDS_FILE)
+    stored.pop("undo", None)
+    if folded:
+        names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        fold_thresholds(model, np.array([stored["thresholds"][name] for name in names]))
+        stored |= {"folded": True, "undo": "add log(t / (1 - t)) to each bias"}
+    else:
+        unfold_thresholds(model)
+        stored |= {"folded": False}
+    model.save_pretrained(folder)
+    write_json(folder / THRESHOLDS_FILE, stored)
+
+
+def stored_thresholds(name: str, folder: Path, config: PretrainedConfig | None) -> dict[str, float]:
+    """The threshold of each label at which the model in `folder` decides: 0.5 where it is folded; none without a file.
+
+    Args:
+        name: what the user calls the model.
+        config: its configuration, as config.json has it; None for a baseline.
+
+    Raises:
+        InputError: thresholds.json is broken, or contradicts config.json.
+    """
+    path = folder / THRESHOLDS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        thresholds = {label: float(threshold) for label, threshold in stored["thresholds"].items()}
+        folded = bool(stored.get("folded"))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{path} is not a thresholds file as run_finetune.py writes it ({error!r}).") from error
+    if config is not None:
+        in_config = getattr(config, CONFIG_KEY, None)
+        if list(thresholds) != [config.id2label[index] for index in range(len(config.id2label))]:
+            raise InputError(f"{name}: {THRESHOLDS_FILE} and {CONFIG_FILE} name different labels.")
+        if folded != bool(in_config):
+            says, denies = (THRESHOLDS_FILE, CONFIG_FILE) if folded else (CONFIG_FILE, THRESHOLDS_FILE)
+            raise InputError(
+                f"{name} contradicts itself: {says} says that the thresholds are folded into the model, {denies} that "
+                "they are not; take files that belong together, as one run or one commit has them."
+            )
+        if in_config and in_config != thresholds:
+            raise InputError(
+                f"{name} contradicts itself: {THRESHOLDS_FILE} and {CONFIG_FILE} hold different thresholds; take files "
+                "that belong together, as one run or one commit has them."
+            )
+    return dict.fromkeys(thresholds, 0.5) if folded else thresholds

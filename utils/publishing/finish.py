@@ -1,0 +1,68 @@
+"""The end of a run, in the one order in which it is right: fold, export, example, pictures, card.
+
+What comes before stands in the scripts: calibration, thresholds, scores, report. What comes after is a push.
+"""
+
+from utils.arguments import FinetuneArguments
+from utils.console import InputError, say
+from utils.data.splits import hub_id
+from utils.evaluation.plots import plot_run
+from utils.machine import is_main_process
+from utils.model.classifiers import EncoderClassifier
+from utils.model.folding import write_folded
+from utils.publishing.card import card_metadata, write_card
+from utils.publishing.example import record_example
+from utils.publishing.hub import Publication, check_access
+from utils.publishing.onnx_export import summary, write_onnx
+from utils.run_folder import THRESHOLDS_FILE, RunFolder
+
+
+def plan_publication(
+    args: FinetuneArguments, run: RunFolder, dataset_name: str, base_model: str | None
+) -> Publication | None:
+    """What `--push_to_hub` asks for, once the Hub has said that it can be done; None without it.
+
+    The repository is called like the run's folder unless `--hub_model_id` says otherwise.
+    """
+    if not args.push_to_hub:
+        return None
+    name = args.hub_model_id or run.path.resolve().name
+    wanted = Publication(name, bool(args.hub_private_repo), args.hub_revision)
+    if not is_main_process():
+        return wanted
+    metadata = card_metadata(dataset_name, hub_id(dataset_name), base_model, is_encoder=True)
+    return check_access(wanted, metadata.to_yaml())
+
+
+def finish_run(
+    run: RunFolder,
+    classifier: EncoderClassifier | None = None,
+    fold_thresholds: bool = False,
+    export_onnx: bool = False,
+    repo_id: str | None = None,
+) -> None:
+    """Bring a run whose report is written to its end, or a finished one to another end.
+
+    The folded model and its ONNX files replace what was there in one stroke, see `RunFolder.change`. Everything after
+    that is made from the folder as it is then.
+
+    Args:
+        run: the run's folder.
+        classifier: the model in it, which is changed too; None for a baseline, which is neither folded nor exported.
+        fold_thresholds: whether the thresholds are to be in the model, or beside it.
+        export_onnx: make the model's ONNX files; where that fails, one line says why.
+        repo_id: where the card's examples find the model; None until it is published.
+    """
+    if classifier is not None:
+        refold = fold_thresholds != run.read(THRESHOLDS_FILE)["folded"]
+        with run.change(outdated=("export",) if refold else ()) as folder:
+            if refold:
+                write_folded(run, classifier.model, fold_thresholds, folder)
+            if export_onnx:
+                try:
+                    say(summary(write_onnx(run, classifier, folder)))
+                except InputError as error:
+                    say(f"ONNX was left out: {error}")
+    record_example(run)
+    plot_run(run)
+    write_card(run, repo_id)

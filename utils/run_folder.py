@@ -1,0 +1,362 @@
+"""What a run's folder holds, and how it is written: one table of its files, whole files, a model changed in one stroke.
+
+Nobody ever finds half of a file: each is written beside its place and renamed into it. A change of the saved model
+concerns several files at once; see `RunFolder.change`.
+"""
+
+import csv
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from utils.console import InputError
+from utils.machine import is_main_process
+
+CONFIG_FILE = "config.json"
+BASELINE_FILE = "baseline.skops"
+THRESHOLDS_FILE = "thresholds.json"
+STRATEGIES_FILE = "threshold_strategies.csv"
+RESULTS_FILE = "all_results.json"
+PER_LABEL_FILE = "per_label.csv"
+RUN_FILE = "run.json"
+STATE_FILE = "trainer_state.json"
+CARD_FILE = "README.md"
+CHECKPOINTS = "checkpoints"
+ONNX_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}  # as transformers.js and optimum look
+EXPORT_FILE = "onnx/export.json"
+METRIC_PREFIX = {"validation": "eval", "test": "test"}  # of a split's scores, as the Trainer names them
+
+
+class RunFile(NamedTuple):
+    """A file that a run leaves: its name or pattern, the step that writes it, whether a push publishes it, and which
+    backend needs it to load the model (`any`, `torch`, `onnx fp32`, `onnx int8`; None: none)."""
+
+    name: str
+    written_by: str
+    published: bool
+    needed_by: str | None = None
+
+
+FILES = (
+    RunFile(CONFIG_FILE, "training", True, "any"),
+    RunFile("model.safetensors", "training", True, "torch"),
+    RunFile("model-?????-of-?????.safetensors", "training", True, "torch"),
+    RunFile("model.safetensors.index.json", "training", True, "torch"),
+    RunFile("tokenizer.json", "training", True, "any"),
+    RunFile("tokenizer_config.json", "training", True, "any"),
+    RunFile("special_tokens_map.json", "training", True, "any"),
+    RunFile("added_tokens.json", "training", True, "any"),
+    RunFile("vocab.txt", "training", True, "any"),
+    RunFile("vocab.json", "training", True, "any"),
+    RunFile("merges.txt", "training", True, "any"),
+    RunFile("spm.model", "training", True, "any"),
+    RunFile("spiece.model", "training", True, "any"),
+    RunFile("sentencepiece.bpe.model", "training", True, "any"),
+    RunFile("tokenizer.model", "training", True, "any"),
+    RunFile(BASELINE_FILE, "training", True, "any"),
+    RunFile(STATE_FILE, "training", False),
+    RunFile(CHECKPOINTS, "training", False),
+    RunFile(THRESHOLDS_FILE, "report", True, "any"),
+    RunFile(STRATEGIES_FILE, "report", True),
+    RunFile(RESULTS_FILE, "report", True),
+    RunFile(PER_LABEL_FILE, "report", True),
+    RunFile("mistakes.csv", "report", False),
+    RunFile("confusions.csv", "report", False),
+    RunFile("calibration.csv", "report", False),
+    RunFile("predictions/*.parquet", "report", False),
+    RunFile(RUN_FILE, "report", False),  # and the example, once there is one
+    RunFile(ONNX_FILES["fp32"], "export", True, "onnx fp32"),
+    RunFile(ONNX_FILES["int8"], "export", True, "onnx int8"),
+    RunFile(EXPORT_FILE, "export", False),
+    RunFile("plots/*.png", "plots", True),
+    RunFile(CARD_FILE, "card", True),
+)
+PUBLISHED = tuple(file.name for file in FILES if file.published)
+
+_PENDING = "pending"  # a whole change that is being put into its place; `pending.unfinished` until it is whole
+_REMOVED = "removed.json"  # in it: the files that the change removes
+_UNFINISHED = ".unfinished"
+_PACKAGES = ("accelerate", "datasets", "evaluate", "huggingface-hub", "iterative-stratification", "numpy",
+             "scikit-learn", "skops", "tokenizers", "torch", "transformers")  # fmt: skip
+_SECRETS = ("token", "password", "secret")  # how names of arguments that hold one end
+
+
+def files_to_load(backend: str, precision: str) -> list[str]:
+    """Names and patterns of the files that decide what a model answers, for `torch`, or `onnx` in a precision."""
+    return [file.name for file in FILES if file.needed_by in ("any", backend, f"{backend} {precision}")]
+
+
+class Predictions(NamedTuple):
+    """What a model answers on a split: texts, gold labels as zeros and ones, and probabilities, both of shape (rows,
+    labels)."""
+
+    texts: Sequence[str]
+    gold: np.ndarray
+    probabilities: np.ndarray
+
+
+class RunFolder:
+    """The output folder of one run, laid out as a Hub repository; `FILES` lists what may stand in it."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def create(cls, output_dir: str | None, overwrite: bool, resume: bool = False) -> "RunFolder":
+        """The folder, made if need be.
+
+        Raises:
+            InputError: it already holds a run that is neither to be resumed nor replaced, or cannot be made.
+        """
+        if not output_dir:
+            raise InputError("--output_dir is missing; give the folder that the run is to be written to.")
+        folder = Path(output_dir)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--output_dir {folder} is a file; give a folder.")
+        held = [path.name for path in cls(folder)._present(FILES)]
+        if held and not (overwrite or resume):
+            raise InputError(
+                f"--output_dir {folder} already holds a run ({', '.join(held[:3])}{', …' if len(held) > 3 else ''}); "
+                "give another folder, --resume_from_checkpoint to go on with it, or --overwrite_output_dir to replace "
+                "it."
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--output_dir {folder} cannot be made ({error.strerror}); give another place.") from error
+        return cls(folder)
+
+    @property
+    def is_encoder(self) -> bool:
+        """True for an encoder's run, False for a baseline's."""
+        return (self.path / CONFIG_FILE).is_file()
+
+    def require_finished(self) -> None:
+        """Raise `InputError` unless the run has come to its end: it is scored, and its example is recorded."""
+        self.settle()
+        for name, key in ((RESULTS_FILE, "eval_f1_micro"), (THRESHOLDS_FILE, "thresholds"), (RUN_FILE, "example")):
+            if not (self.path / name).is_file() or key not in self.read(name):
+                raise InputError(f"{self} is not a finished run: it has no {name} with {key!r}.")
+
+    def remove(self) -> None:
+        """Remove the run; what a run does not write is not touched. Of several processes, the main one does it."""
+        if not is_main_process():
+            return
+        for name in (_PENDING, _PENDING + _UNFINISHED):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        self._remove(path.relative_to(self.path) for path in self._present(FILES))
+
+    def read(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file of the folder."""
+        return read_json(self.path / name)
+
+    def read_predictions(self, split: str) -> tuple[list[str], Predictions]:
+        """Label names and predictions of `validation` or `test`, as `write_predictions` stored them."""
+        path = self._predictions_file(split)
+        if not path.is_file():
+            raise InputError(f"{self} has no predictions of the {split} split ({path.name} is missing).")
+        table = pyarrow.parquet.read_table(path).to_pydict()
+        texts, labels = table.pop("text"), table.pop("labels")
+        names = list(table)
+        gold = np.array([[name in row for name in names] for row in labels], dtype=np.float32)
+        return names, Predictions(texts, gold, np.array([table[name] for name in names], dtype=np.float32).T)
+
+    def has_predictions(self, split: str) -> bool:
+        """Whether the run was scored on this split."""
+        return self._predictions_file(split).is_file()
+
+    def write_predictions(self, split: str, names: Sequence[str], predictions: Predictions) -> None:
+        """Store text, gold labels by name and one probability column a label, as Parquet."""
+        texts, gold, probabilities = predictions
+        columns: dict[str, Any] = {"text": list(texts)}
+        columns["labels"] = [[names[i] for i in np.flatnonzero(row)] for row in gold]
+        columns |= {name: probabilities[:, index].astype(np.float32) for index, name in enumerate(names)}
+        with whole_file(self._predictions_file(split)) as file:
+            pyarrow.parquet.write_table(pyarrow.table(columns), file)
+
+    def _predictions_file(self, split: str) -> Path:
+        return self.path / "predictions" / f"{split}.parquet"
+
+    def write_run_json(
+        self,
+        arguments: Mapping[str, Any],
+        dataset: Mapping[str, Any],
+        layout: str | None = None,
+        base_model: str | None = None,
+    ) -> None:
+        """What it takes to run this again: arguments (never a token), versions, data, commit, seed, machine.
+
+        Args:
+            layout: processes, device and batch of a training, in a sentence.
+            base_model: the encoder's id on the Hub.
+        """
+        versions = {"python": platform.python_version()}
+        versions |= {package: importlib.metadata.version(package) for package in _PACKAGES}
+        content: dict[str, Any] = {
+            "arguments": {key: value for key, value in arguments.items() if not key.endswith(_SECRETS)},
+            "dataset": dataset,
+            "seed": arguments["seed"],
+            "packages": versions,
+            "git_commit": _git_commit(),
+            "hardware": {"machine": platform.machine(), "logical_cpus": os.cpu_count()},
+        }
+        if layout:
+            content["hardware"]["layout"] = layout
+        if base_model:
+            content["base_model"] = base_model
+        write_json(self.path / RUN_FILE, content)
+
+    # --- a change of several files at once ---------------------------------------------------------------------------
+
+    @contextmanager
+    def change(self, outdated: Sequence[str] = ()) -> Iterator[Path]:
+        """A folder to write files into; at the end they replace the run's own, all of them or none.
+
+        The files are put together in `pending.unfinished`. Renaming that to `pending` is the moment in which the change
+        happens: what stops the program before leaves the old files, and after it `settle`, which every reader calls,
+        finishes putting the new ones into their places.
+
+        Args:
+            outdated: steps (`RunFile.written_by`) whose files are removed with the change, unless it brings new ones.
+        """
+        self.settle()
+        staged, pending = self.path / (_PENDING + _UNFINISHED), self.path / _PENDING
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        try:
+            yield staged
+            new = {path.relative_to(staged) for path in staged.rglob("*") if path.is_file()}
+            old = self._present(file for file in FILES if file.written_by in outdated)
+            removed = [str(name) for path in old if (name := path.relative_to(self.path)) not in new]
+            write_json(staged / _REMOVED, {"files": removed})
+            for path in new:
+                _sync(staged / path)
+            staged.replace(pending)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        self.settle()
+
+    def settle(self) -> None:
+        """Finish a change that was cut short in the middle; without one, nothing happens."""
+        pending = self.path / _PENDING
+        if not (pending / _REMOVED).is_file():
+            return
+        self._remove(map(Path, read_json(pending / _REMOVED)["files"]))
+        for path in sorted(path for path in pending.rglob("*") if path.is_file() and path.name != _REMOVED):
+            target = self.path / path.relative_to(pending)
+            target.parent.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):  # another process settles the same change
+                path.replace(target)
+        shutil.rmtree(pending, ignore_errors=True)
+
+    def _present(self, files: Iterable[RunFile]) -> list[Path]:
+        return [path for file in files for path in sorted(self.path.glob(file.name))]
+
+    def _remove(self, names: Iterable[Path]) -> None:
+        for name in names:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            path.with_name(path.name + _UNFINISHED).unlink(missing_ok=True)
+            if path.parent != self.path:
+                with suppress(OSError):  # somebody else's files are in it
+                    path.parent.rmdir()
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; `InputError` where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; a finished run has one.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}).") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as readable JSON; nan and infinity, which JSON lacks, are left out."""
+    finite = {
+        key: value for key, value in content.items() if not (isinstance(value, float) and not math.isfinite(value))
+    }
+    write_bytes(path, (json.dumps(finite, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that `write_csv` wrote, by column."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with equal keys; nan becomes an empty cell."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        )
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one stroke; see `whole_file`."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which takes `path`'s place when everything is in it; an error leaves what was there.
+
+    Its content is on the disk before its name is: a power cut leaves no name without content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + _UNFINISHED)
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,70 @@
+"""What is logged of a training, and what its user sees of it while it runs."""
+
+import sys
+
+from tqdm.auto import tqdm
+from transformers import ProgressCallback, TrainerCallback
+
+
+class LogAtCheckpoints(TrainerCallback):
+    """Log the training loss whenever a checkpoint is written, so that no part of it is lost when a run resumes."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_log |= control.should_save
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_log |= control.should_save
+
+
+class TrainingTable(ProgressCallback):
+    """The Trainer's progress bar (rate, time left), with one table row an evaluation instead of raw dictionaries."""
+
+    HEADER = " epoch   training loss   validation loss   micro-F1 at 0.5   micro-F1 at its best threshold (threshold)"
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        pass
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            # In a log file the bar would be a line a step: one every half minute is enough there.
+            interval = 0.1 if sys.stderr.isatty() else 30
+            self.training_bar = tqdm(total=state.max_steps, unit="step", dynamic_ncols=True, mininterval=interval)
+            self.training_bar.update(state.global_step)
+            self.training_bar.write(self.HEADER)
+        self.current_step = state.global_step
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        pass
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        if self.training_bar is not None and metrics and "eval_f1_micro" in metrics:
+            loss = mean_training_loss(state.log_history, since=(state.epoch or 0) - 1)
+            at_half, best, threshold = (metrics[f"eval_{key}"] for key in ("f1_micro_at_0.5", "f1_micro", "threshold"))
+            self.training_bar.write(
+                f"{state.epoch or 0:6.2f}   {loss:13.4f}   {metrics['eval_loss']:15.4f}   {at_half:15.4f}   "
+                f"{best:30.4f} ({threshold:.2f})"
+            )
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.training_bar is not None:
+            evaluating = sum(entry.get("eval_runtime", 0.0) for entry in state.log_history)
+            seconds = max((entry.get("seconds", 0.0) for entry in state.log_history), default=0.0)
+            self.training_bar.write(
+                f"{seconds / 60:.1f} minutes, {evaluating / max(seconds, 1e-9):.1%} of it evaluation"
+            )
+        super().on_train_end(args, state, control, **kwargs)
+
+
+def mean_training_loss(log_history: list[dict], since: float = -1.0) -> float:
+    """Mean loss per optimiser step over the whole run, or over the steps after epoch `since`; nan without steps.
+
+    Unlike the Trainer's own `train_loss`, it also counts the steps before a run was resumed.
+    """
+    total, steps, previous = 0.0, 0, 0
+    for entry in log_history:
+        if "loss" in entry:
+            if entry["epoch"] > since + 1e-9:
+                total += entry["loss"] * (entry["step"] - previous)
+                steps += entry["step"] - previous
+            previous = entry["step"]
+    return total / steps if steps else float("nan")

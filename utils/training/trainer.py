@@ -1,0 +1,187 @@
+"""The Trainer, with what multi-label fine-tuning needs added: see `EmotionTrainer`."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import (
+    DataCollator,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+)
+from transformers.trainer_utils import TrainOutput, seed_worker
+
+from utils.arguments import FinetuneArguments
+from utils.data.encoding import encode, shortest_first
+from utils.evaluation.scores import compute_metrics as threshold_sweep
+from utils.model.head import head_parameters
+from utils.run_folder import CHECKPOINTS, STATE_FILE, RunFolder
+from utils.training.batches import StepBatches
+from utils.training.checkpoints import mark_complete
+from utils.training.distillation import mix_in_teachers
+from utils.training.losses import multilabel_loss
+from utils.training.progress import LogAtCheckpoints, TrainingTable, mean_training_loss
+
+
+class EmotionTrainer(Trainer):
+    """`Trainer` for comments with several labels.
+
+    - Datasets with `text` and `labels` are tokenised, and targets softened by `args.teacher` where it names runs.
+    - The loss is exact for every layout of batches (`multilabel_loss`), and each evaluation sweeps the thresholds.
+    - The classifier starts from nothing while the encoder only adapts: `args.head_learning_rate` is its own rate.
+    - Training batches come from `StepBatches`, by similar length where `train_sampling_strategy` says so.
+    - Checkpoints are kept in `args.output_dir`/checkpoints, each known to be whole; nothing else is written, or pushed.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: FinetuneArguments,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        data_collator: DataCollator | None = None,
+        compute_loss_func: Callable | None = multilabel_loss,
+        compute_metrics: Callable | None = threshold_sweep,
+        callbacks: Sequence[TrainerCallback] = (),
+    ):
+        if "text" in train_dataset.column_names:
+            train_set = encode(train_dataset, processing_class, args.max_seq_length)
+            if args.teacher:
+                names = train_dataset.features["labels"].feature.names
+                train_set = mix_in_teachers(
+                    train_set, train_dataset["text"], args.teacher, args.teacher_weight, names, args.device
+                )
+            train_dataset = train_set
+        if eval_dataset is not None and "text" in eval_dataset.column_names:
+            eval_dataset = shortest_first(encode(eval_dataset, processing_class, args.max_seq_length))
+        super().__init__(
+            model=model,
+            args=args.for_trainer(Path(args.output_dir) / CHECKPOINTS),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            data_collator=data_collator or DataCollatorWithPadding(processing_class),
+            compute_loss_func=compute_loss_func,
+            compute_metrics=compute_metrics,
+            callbacks=list(callbacks),
+        )
+        for noisy in (PrinterCallback, ProgressCallback):
+            self.remove_callback(noisy)
+        for callback in (OrderOfEpoch, LogAtCheckpoints, TrainingTable):
+            self.add_callback(callback)
+        self.head = head_parameters(self.accelerator.unwrap_model(self.model))  # known before a checkpoint is loaded
+        self._started, self._before = 0.0, None
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As in the Trainer; log entries also carry `seconds` of training, those before a resumption included."""
+        self._started, self._before = time.perf_counter(), None
+        return super().train(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self._before is None:
+            self._before = max((entry.get("seconds", 0.0) for entry in self.state.log_history), default=0.0)
+        super().log(logs | {"seconds": self._before + time.perf_counter() - self._started}, start_time)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The Trainer's optimizer, whatever `optim` says, with the head in parameter groups of its own rate."""
+        if self.optimizer is not None or self.args.head_learning_rate is None:
+            return super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
+        named = (self.model if model is None else model).named_parameters()
+        head = {id(parameter) for name, parameter in named if name.removeprefix("module.") in self.head}
+        for group in list(optimizer.param_groups):
+            cold = [parameter for parameter in group["params"] if id(parameter) in head]
+            if cold:
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
+                optimizer.add_param_group({**group, "params": cold, "lr": self.args.head_learning_rate})
+        return optimizer
+
+    def get_train_dataloader(self) -> DataLoader:
+        args, strategy = self.args, self.args.train_sampling_strategy
+        by_length = strategy == "group_by_length"
+        batches = StepBatches(
+            len(self.train_dataset),
+            args.train_batch_size,
+            processes=args.world_size,
+            process=args.process_index,
+            accumulated=args.gradient_accumulation_steps,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            shuffled=strategy != "sequential",
+            lengths=list(self.train_dataset[args.length_column_name]) if by_length else None,
+            drop_last=args.dataloader_drop_last,
+        )
+        # Not prepared by accelerate, which would share out the batches once more.
+        return DataLoader(
+            self._remove_unused_columns(self.train_dataset, description="training"),
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+            in_order=args.dataloader_in_order,
+            worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+        )
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> SequentialSampler:
+        # With group_by_length the Trainer would shuffle evaluation too, and predictions would lose their rows.
+        return SequentialSampler(eval_dataset)
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+
+    def save_run(self, run: RunFolder) -> None:
+        """Write model, tokenizer and log history into the run's folder; what an earlier model left there is removed.
+
+        Every process calls it, and leaves it when all is written.
+        """
+        later = ("report", "export", "plots", "card")
+        with run.change(outdated=later) if self.args.should_save else nullcontext(run.path) as folder:
+            self.save_model(str(folder))
+            if self.args.should_save:
+                (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json says the same in the open
+                self.state.save_to_json(str(folder / STATE_FILE))
+        self.accelerator.wait_for_everyone()
+
+    def summary(self) -> dict[str, float]:
+        """Epochs, loss and speed of the whole training, however often it was interrupted."""
+        history, epochs = self.state.log_history, self.state.epoch or 0.0
+        seconds = max((entry.get("seconds", 0.0) for entry in history), default=0.0)
+        return {
+            "epoch": epochs,
+            "train_loss": mean_training_loss(history),
+            "train_runtime": round(seconds, 2),
+            "train_samples_per_second": round(epochs * len(self.train_dataset) / max(seconds, 1e-9), 2),
+        }
+
+    def end(self) -> None:
+        """Wait for the other processes, then part from them.
+
+        A process that left while the main one still writes results would have the launcher end them all.
+        """
+        self.accelerator.wait_for_everyone()
+        super().end()
+
+
+class OrderOfEpoch(TrainerCallback):
+    """Tells `StepBatches` which epoch begins, also where a run is resumed in the middle of one."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        train_dataloader.batch_sampler.set_epoch(int(state.epoch or 0))
