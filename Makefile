@@ -24,20 +24,22 @@ test: $(READY)  ## run the tests
 node:  ## install transformers.js, with which `make test` then also reads a published model (needs Node)
 	@npm install --prefix . --no-save --no-package-lock --ignore-scripts --no-audit --no-fund @huggingface/transformers@4.3.1
 
-lint: $(READY)  ## check style with ruff
+lint: $(READY)  ## check style (ruff), types (mypy) and who may import whom (import-linter)
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache
 
 bench: $(READY)  ## every figure of speed, on GoEmotions (GOEMOTIONS_DIR, or the Hub's); trains outputs/minilm first where it is missing
 	@.venv/bin/python run_baseline.py $(DATA) --output_dir outputs/bench_baseline --overwrite_output_dir
 	@[ -f outputs/minilm/all_results.json ] || .venv/bin/python run_finetune.py --config recipes/minilm.yaml $(DATA)
-	@.venv/bin/python benchmarks/threshold_speed.py outputs/bench_baseline
-	@.venv/bin/python benchmarks/threshold_strategies.py outputs/bench_baseline outputs/minilm
-	@.venv/bin/python benchmarks/training_speed.py
-	@.venv/bin/python benchmarks/training_speed.py --quality
-	@.venv/bin/python benchmarks/inference_speed.py outputs/minilm
-	@.venv/bin/python benchmarks/inference_scale.py outputs/minilm
-	@.venv/bin/python benchmarks/precision.py outputs/minilm
-	@.venv/bin/python benchmarks/speed_table.py
+	@.venv/bin/python -m benchmarks.threshold_speed outputs/bench_baseline
+	@.venv/bin/python -m benchmarks.threshold_strategies outputs/bench_baseline outputs/minilm
+	@.venv/bin/python -m benchmarks.training_speed
+	@.venv/bin/python -m benchmarks.training_speed --quality
+	@.venv/bin/python -m benchmarks.inference_speed outputs/minilm
+	@.venv/bin/python -m benchmarks.inference_scale outputs/minilm
+	@.venv/bin/python -m benchmarks.precision outputs/minilm
+	@.venv/bin/python -m benchmarks.speed_table
 
 $(READY): requirements.txt requirements-onnx.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed (make PYTHON=python3.12 …)")'

@@ -84,6 +84,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def read_input(args: argparse.Namespace) -> Iterator[Row]:
     """The rows of the texts, of the file, or of standard input, once the first is known to have the text's column."""
+    rows: Iterator[Row]
     if args.texts:
         rows = (Row(f"text {i}", {args.text_column: text}) for i, text in enumerate(args.texts, 1))
     elif args.input_file:

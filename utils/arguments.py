@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 import yaml
@@ -240,7 +240,7 @@ def _refuse(problems: Sequence[str]) -> None:
 class PlainParser(argparse.ArgumentParser):
     """argparse, with errors as `InputError`; see `plain_parser`."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message[0].upper()}{message[1:]} (see --help).")
 
 
@@ -261,9 +261,9 @@ class _OneLineEach(argparse.RawDescriptionHelpFormatter):
 class Parser(HfArgumentParser):
     """Dataclasses to arguments, with errors as `InputError`, no abbreviations, and a short `--help`."""
 
-    def __init__(self, dataclass_types: Sequence[type], description: str, recipe: str | None):
+    def __init__(self, dataclass_types: Sequence[Any], description: str, recipe: str | None):
         super().__init__(
-            dataclass_types,
+            list(dataclass_types),
             description=description,
             allow_abbrev=False,
             formatter_class=_OneLineEach,
@@ -286,7 +286,7 @@ class Parser(HfArgumentParser):
                     option for option in action.option_strings if "_" in option or "-" not in option[2:]
                 ]
                 if action.choices is None:
-                    action.metavar = {None: "VALUE", "+": "VALUE"}.get(action.nargs, "true|false")
+                    action.metavar = "VALUE" if action.nargs in (None, "+") else "true|false"
                 action.help = (action.help or "").strip().split("\n")[0].split(". ")[0].replace("%", "%%")
         self.usage = "%(prog)s [--config FILE.yaml] [--argument value …]"
         if training:
@@ -295,7 +295,7 @@ class Parser(HfArgumentParser):
                 "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
             )
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message[0].upper()}{message[1:]} (see --help).")
 
     def keys(self) -> list[str]:

@@ -36,7 +36,7 @@ class Progress:
         now = time.monotonic()
         if self.lines and now - self.printed >= LINES_EVERY:
             self.printed = now
-            meter = tqdm.format_meter(self.done, self.total, now - self.started, unit=" rows", initial=self.before)
+            meter = tqdm.format_meter(self.done, self.total or 0, now - self.started, unit=" rows", initial=self.before)
             print(meter, file=sys.stderr, flush=True)
 
     def report(self, problem: str) -> None:

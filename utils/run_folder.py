@@ -185,7 +185,7 @@ class RunFolder:
         """Store text, gold labels by name and one probability column a label, as Parquet."""
         texts, gold, probabilities = predictions
         columns: dict[str, Any] = {"text": list(texts)}
-        columns["labels"] = [[names[i] for i in np.flatnonzero(row)] for row in gold]
+        columns["labels"] = [[names[i] for i in np.flatnonzero(row).tolist()] for row in gold]
         columns |= {name: probabilities[:, index].astype(np.float32) for index, name in enumerate(names)}
         with whole_file(self._predictions_file(split)) as file:
             pyarrow.parquet.write_table(pyarrow.table(columns), file)

@@ -87,5 +87,5 @@ class MultilabelScores(evaluate.Metric):
             features=datasets.Features(features),
         )
 
-    def _compute(self, predictions, references, thresholds=0.5) -> dict:
+    def _compute(self, predictions: np.ndarray, references: np.ndarray, thresholds: np.ndarray | float = 0.5) -> dict:
         return multilabel_scores(references, predictions, thresholds)

@@ -53,10 +53,11 @@ def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text
     """
     if problem := input_problem(path, is_open=file is not None):
         raise InputError(problem)
-    reader = READERS[kind_of(path)[0]]
-    if reader is _read_parquet:
+    kind = kind_of(path)[0]
+    if kind == ".parquet":
         yield from _read_parquet(path)
         return
+    reader = _TEXT_READERS[kind]
     with file or open_file(path) as opened:
         try:
             yield from reader(path.name, opened, text_column)
@@ -189,7 +190,7 @@ def _lenient(line: str) -> list[str] | None:
 def _by_column(columns: Sequence[str], cells: list[str]) -> dict[str, str | None]:
     """Cells by column; those that a short row lacks are None, so that every row has the same columns."""
     if len(cells) < len(columns):
-        cells = [*cells, *[None] * (len(columns) - len(cells))]
+        return {**dict.fromkeys(columns), **dict(zip(columns, cells, strict=False))}
     return dict(zip(columns, cells, strict=False))
 
 
@@ -220,14 +221,14 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from error
 
 
-READERS = {
+_TEXT_READERS = {
     ".txt": _read_text,
     ".tsv": _read_tsv,
     ".csv": _read_csv,
     ".jsonl": _read_json_lines,
     ".json": _read_json_lines,
-    ".parquet": _read_parquet,
 }
+READERS = (*_TEXT_READERS, ".parquet")  # the kinds of files that are read
 
 
 def count_rows(path: Path) -> int:

@@ -22,16 +22,16 @@ def confident_mistakes(
     """
     decided = decide(probabilities, thresholds)
     distance = np.where(decided != (gold > 0), np.abs(gold - probabilities), 0.0)
-    worst = distance.argmax(axis=1)
-    ranked = np.argsort(-distance.max(axis=1), kind="stable")[:count]
+    worst = distance.argmax(axis=1).tolist()
+    ranked = np.argsort(-distance.max(axis=1), kind="stable")[:count].tolist()
     return [
         {
             "text": texts[row],
             "label": names[worst[row]],
             "mistake": "predicted, not gold" if decided[row, worst[row]] else "gold, not predicted",
             "probability": round(float(probabilities[row, worst[row]]), 4),
-            "gold": ",".join(names[i] for i in np.flatnonzero(gold[row])),
-            "predicted": ",".join(names[i] for i in np.flatnonzero(decided[row])),
+            "gold": ",".join(names[i] for i in np.flatnonzero(gold[row]).tolist()),
+            "predicted": ",".join(names[i] for i in np.flatnonzero(decided[row]).tolist()),
         }
         for row in ranked
         if distance[row].max() > 0
@@ -57,6 +57,6 @@ def confused_pairs(
             "rows": int(pairs[i, j]),
             "share": round(float(share[i, j]), 4),
         }
-        for i, j in zip(*np.unravel_index(ranked, pairs.shape), strict=True)
+        for i, j in zip(*(axis.tolist() for axis in np.unravel_index(ranked, pairs.shape)), strict=True)
         if pairs[i, j] > 0
     ]

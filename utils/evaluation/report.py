@@ -73,7 +73,8 @@ def write_report(
         },
     )
     write_csv(run.path / STRATEGIES_FILE, _strategies(predictions, thresholds, strategy, metric))
-    texts, gold, probabilities = predictions.get("test", predictions["validation"])
+    reported = predictions["test"] if "test" in predictions else predictions["validation"]
+    texts, gold, probabilities = reported
     columns = label_scores(gold, probabilities, thresholds)
     write_csv(
         run.path / PER_LABEL_FILE,

@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 
 STRATEGIES = ("fixed", "global", "per_label", "expected_f1")
 METRICS = ("f1_micro", "f1_macro")
+Counts = np.ndarray | np.number | float
 
 
 def decide(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -46,12 +47,12 @@ def choose_labels(
     return [(names[start:end], scores[start:end]) for start, end in itertools.pairwise(ends)]
 
 
-def f1_scores(true_positives: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> np.ndarray:
+def f1_scores(true_positives: Counts, predicted: Counts, positives: Counts) -> np.ndarray:
     """F1 = 2·TP / (predicted + positives), elementwise; 0 where a label is neither predicted nor present.
 
     For micro-F1 the counts are summed over the labels before, for macro-F1 the result is averaged over them.
     """
-    return 2 * true_positives / np.maximum(predicted + positives, 1)
+    return 2 * np.asarray(true_positives) / np.maximum(np.add(predicted, positives), 1)
 
 
 def micro_and_macro_f1(gold: np.ndarray, decided: np.ndarray) -> dict[str, float]:
@@ -191,12 +192,12 @@ def _best_joint_micro(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray
     (Dinkelbach 1967: it rises strictly and ends at the optimum, after a handful of rounds).
     """
     labels = [_candidates(gold[:, label], probabilities[:, label]) for label in range(gold.shape[1])]
-    positives, guess = gold.sum(), 0.0
+    guess = 0.0
     while True:
         picks = [int((2 * hits - guess * predicted).argmax()) for _, predicted, hits in labels]
-        hits = sum(float(label[2][pick]) for label, pick in zip(labels, picks, strict=True))
-        predicted = sum(float(label[1][pick]) for label, pick in zip(labels, picks, strict=True))
-        score = float(f1_scores(hits, predicted, positives))
+        all_hits = sum(float(label[2][pick]) for label, pick in zip(labels, picks, strict=True))
+        all_predicted = sum(float(label[1][pick]) for label, pick in zip(labels, picks, strict=True))
+        score = float(f1_scores(all_hits, all_predicted, gold.sum()))
         if score <= guess + 1e-12:
             return np.array([label[0][pick] for label, pick in zip(labels, picks, strict=True)])
         guess = score

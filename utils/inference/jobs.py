@@ -78,12 +78,16 @@ def classify_file(
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """The same items, each made in a thread while the one before it is in use."""
-    end = object()
     with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(next, items, end)
-        while (item := made.result()) is not end:
-            made = pool.submit(next, items, end)
-            yield item
+        made = pool.submit(_next, items)
+        while item := made.result():
+            made = pool.submit(_next, items)
+            yield item[0]
+
+
+def _next(items: Iterator[Item]) -> tuple[Item] | None:
+    """The next item in a tuple; None at the end."""
+    return next(((item,) for item in items), None)
 
 
 def _prepared(

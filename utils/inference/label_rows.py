@@ -51,7 +51,7 @@ class RowClassifier:
     ) -> list[tuple[dict[str, Any], str | None]]:
         """Each row's cells with the added ones, in order, and what kept the row from being classified."""
         rows, problems, encoded = prepared
-        found = iter([])
+        found: Iterator[tuple[list[str], list[float]]] = iter([])
         if encoded is not None:
             found = iter(choose_labels(self.classifier.probabilities(encoded, progress), *self.choice))
         progress(len(problems) - problems.count(None))

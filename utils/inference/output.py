@@ -28,7 +28,7 @@ class OutputFile:
     is refused by Arrow, but for columns of strings and of floats, see `table_schema`.
     """
 
-    def __init__(self, path: Path, schema: pyarrow.Schema | None = None):
+    def __init__(self, path: Path, schema: pyarrow.Schema = None):
         """`schema`: the columns, see `table_schema`; JSON Lines does without."""
         self.path, self.schema = path, schema
         self.kind, self.compression = kind_of(path)
@@ -99,13 +99,14 @@ def table_schema(path: Path | None, text_column: str) -> pyarrow.Schema:
 
     `path` None stands for texts without a file.
     """
-    kind = kind_of(path)[0] if path else None
-    if kind == ".parquet":
+    if path is None:
+        fields = [pyarrow.field(text_column, pyarrow.string())]
+    elif kind_of(path)[0] == ".parquet":
         fields = list(pyarrow.parquet.read_schema(path).remove_metadata())
-    elif kind in (".jsonl", ".json"):
+    elif kind_of(path)[0] in (".jsonl", ".json"):
         fields = [pyarrow.field(name, kind) for name, kind in _json_types(read_rows(path)).items()]
     else:
-        first = next(read_rows(path, text_column=text_column)).cells if path else [text_column]
+        first = next(read_rows(path, text_column=text_column)).cells
         fields = [pyarrow.field(name, pyarrow.string()) for name in first]
     names = kept_names([field.name for field in fields])
     fields = [field.with_name(names[field.name]) for field in fields]

@@ -18,7 +18,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from utils.console import InputError
 from utils.machine import bf16_pays
 from utils.model.folding import stored_thresholds
-from utils.model.head import output_layer
+from utils.model.head import label_list, output_layer
 from utils.model.loading import load_saved_model, load_tokenizer, unloadable
 from utils.run_folder import BASELINE_FILE, CONFIG_FILE, ONNX_FILES, THRESHOLDS_FILE, RunFolder, files_to_load
 
@@ -110,7 +110,7 @@ class EncoderClassifier(BatchedClassifier):
         on_cpu = model.device.type == "cpu"
         self.batch_tokens, self.threads = (CPU_TOKENS, torch.get_num_threads()) if on_cpu else (GPU_TOKENS, 1)
         if precision == "bf16":
-            model.to(torch.bfloat16)
+            model.bfloat16()
             output_layer(model).float().register_forward_pre_hook(lambda layer, inputs: (inputs[0].float(),))
 
     @torch.inference_mode()
@@ -222,7 +222,8 @@ def load_classifier(
             classifier = _load_onnx(str(name), folder, ONNX_FILES[precision], label_list(config))
         else:
             tokenizer = load_tokenizer(str(folder))
-            classifier = EncoderClassifier(load_saved_model(str(name), folder).to(device), tokenizer, precision)
+            model: Any = load_saved_model(str(name), folder)  # whose `to` is wrapped in a way that hides its types
+            classifier = EncoderClassifier(model.to(device), tokenizer, precision)
     return classifier, np.array([stored.get(label, 0.5) for label in classifier.labels])
 
 
@@ -268,11 +269,6 @@ def model_folder(name: str, backend: str = "torch", precision: str = "fp32") -> 
 def model_files(folder: Path, backend: str, precision: str) -> list[Path]:
     """The files that decide what the model in `folder` answers."""
     return sorted({path for pattern in files_to_load(backend, precision) for path in folder.glob(pattern)})
-
-
-def label_list(config: PretrainedConfig) -> list[str]:
-    """The label names in the order of a model's outputs."""
-    return [config.id2label[index] for index in range(config.num_labels)]
 
 
 def _multilabel_config(name: str, folder: Path) -> PretrainedConfig:

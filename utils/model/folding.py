@@ -18,7 +18,7 @@ from scipy.special import logit
 from transformers import PretrainedConfig, PreTrainedModel
 
 from utils.console import InputError
-from utils.model.head import output_layer
+from utils.model.head import label_list, output_layer
 from utils.run_folder import CONFIG_FILE, THRESHOLDS_FILE, RunFolder, write_json
 
 CONFIG_KEY = "folded_thresholds"  # in config.json: label name → the threshold that was folded; b + logit t undoes it
@@ -27,10 +27,10 @@ CONFIG_KEY = "folded_thresholds"  # in config.json: label name → the threshold
 def scale_logits(model: PreTrainedModel, scale: np.ndarray, shift: np.ndarray) -> None:
     """Make the model answer sigmoid(scale · z + shift) where it answered sigmoid(z); each of shape (labels,)."""
     layer = output_layer(model)
-    scale, shift = (torch.as_tensor(values, dtype=torch.float64) for values in (scale, shift))
+    factor, summand = (torch.as_tensor(values, dtype=torch.float64) for values in (scale, shift))
     with torch.no_grad():
-        layer.weight.copy_(layer.weight.double() * scale[:, None])
-        layer.bias.copy_(layer.bias.double() * scale + shift)
+        layer.weight.copy_(layer.weight.double() * factor[:, None])
+        layer.bias.copy_(layer.bias.double() * factor + summand)
 
 
 def fold_thresholds(model: PreTrainedModel, thresholds: np.ndarray) -> None:
@@ -42,8 +42,8 @@ def fold_thresholds(model: PreTrainedModel, thresholds: np.ndarray) -> None:
     """
     unfold_thresholds(model)
     _shift(model, -logit(thresholds))
-    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    setattr(model.config, CONFIG_KEY, dict(zip(names, np.asarray(thresholds, dtype=float).tolist(), strict=True)))
+    values = np.asarray(thresholds, dtype=float).tolist()
+    setattr(model.config, CONFIG_KEY, dict(zip(label_list(model.config), values, strict=True)))
 
 
 def unfold_thresholds(model: PreTrainedModel) -> np.ndarray | None:
@@ -51,7 +51,7 @@ def unfold_thresholds(model: PreTrainedModel) -> np.ndarray | None:
     folded = getattr(model.config, CONFIG_KEY, None)
     if not folded:
         return None
-    thresholds = np.array([folded[model.config.id2label[index]] for index in range(model.config.num_labels)])
+    thresholds = np.array([folded[name] for name in label_list(model.config)])
     _shift(model, logit(thresholds))
     delattr(model.config, CONFIG_KEY)
     return thresholds
@@ -83,8 +83,7 @@ def write_folded(run: RunFolder, model: PreTrainedModel, folded: bool, folder: P
     stored = run.read(THRESHOLDS_FILE)
     stored.pop("undo", None)
     if folded:
-        names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-        fold_thresholds(model, np.array([stored["thresholds"][name] for name in names]))
+        fold_thresholds(model, np.array([stored["thresholds"][name] for name in label_list(model.config)]))
         stored |= {"folded": True, "undo": "add log(t / (1 - t)) to each bias"}
     else:
         unfold_thresholds(model)
@@ -114,7 +113,7 @@ def stored_thresholds(name: str, folder: Path, config: PretrainedConfig | None) 
         raise InputError(f"{path} is not a thresholds file as run_finetune.py writes it ({error!r}).") from error
     if config is not None:
         in_config = getattr(config, CONFIG_KEY, None)
-        if list(thresholds) != [config.id2label[index] for index in range(len(config.id2label))]:
+        if list(thresholds) != label_list(config):
             raise InputError(f"{name}: {THRESHOLDS_FILE} and {CONFIG_FILE} name different labels.")
         if folded != bool(in_config):
             says, denies = (THRESHOLDS_FILE, CONFIG_FILE) if folded else (CONFIG_FILE, THRESHOLDS_FILE)

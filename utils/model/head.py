@@ -1,12 +1,20 @@
 """The classifier on top of the encoder: where it is, and how a new one starts."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.special import logit
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from utils.console import InputError
+
+
+def label_list(config: PretrainedConfig) -> list[str]:
+    """The label names of a model's configuration, in the order of its outputs."""
+    names: dict[Any, str] = dict(config.id2label or {})
+    return [names[index] for index in range(len(names))]
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:

@@ -113,7 +113,7 @@ def load_model(path: str, names: Sequence[str]) -> tuple[PreTrainedModel, bool]:
     try:
         config = AutoConfig.from_pretrained(path)
         is_classifier = any("ForSequenceClassification" in kind for kind in config.architectures or [])
-        had = [config.id2label[index] for index in range(len(config.id2label))] if is_classifier else None
+        had = head.label_list(config) if is_classifier else None
         if had and Path(path).is_dir():
             stored_thresholds(path, Path(path), config)  # which raises where the two contradict each other
         config.id2label, config.label2id = id2label, label2id

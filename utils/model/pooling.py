@@ -7,6 +7,7 @@ it finds. The model stays one that every client loads, with `num_hidden_layers` 
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,7 +47,8 @@ def pool_by_mean(model: PreTrainedModel, share: float = 1.0) -> None:
         return
     layers = _layers(model)
     layer = copy.deepcopy(layers[-1])
-    query, key, value, output, widen, narrow, *norms = (layer.get_submodule(path) for path in _paths(model, layer))
+    parts: list[Any] = [layer.get_submodule(path) for path in _paths(model, layer)]
+    query, key, value, output, widen, narrow, *norms = parts
     with torch.no_grad():
         for linear in (query, key, value, output, widen, narrow):
             linear.bias.zero_()
@@ -61,7 +63,7 @@ def pool_by_mean(model: PreTrainedModel, share: float = 1.0) -> None:
             norm.bias.zero_()
     layers.append(layer)
     model.config.num_hidden_layers = len(layers)
-    classifier = getattr(model, "classifier", None)
+    classifier: Any = getattr(model, "classifier", None)
     # A tanh lets the identity through; the GELU that ELECTRA's classifier has instead would cut off what is below zero.
     if hasattr(classifier, "dense") and not hasattr(classifier, "activation"):
         nn.init.eye_(classifier.dense.weight)

@@ -106,6 +106,8 @@ def _write_fp32(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path
         raise InputError(f"torch's exporter does not carry {type(model).__name__} ({reason}).") from error
     finally:
         model.set_attn_implementation(attention)
+    if program is None:
+        raise InputError(f"torch's exporter returned nothing for {type(model).__name__}.")
     compute_first_token_only(program.model)
     # The exporter notes a stack trace at each node: this machine's paths, which are nobody else's business.
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)

@@ -20,5 +20,6 @@ def multilabel_loss(
         labels: floats 0 or 1, same shape.
         num_items_in_batch: comments × labels of the whole step over all processes; None when evaluating.
     """
-    total = binary_cross_entropy_with_logits(outputs.logits.float(), labels, reduction="sum")
+    logits: torch.Tensor = outputs["logits"]
+    total = binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")
     return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)

@@ -45,13 +45,18 @@ class EmotionTrainer(Trainer):
     - Checkpoints are kept in `args.output_dir`/checkpoints, each known to be whole; nothing else is written, or pushed.
     """
 
+    args: FinetuneArguments
+    model: nn.Module
+    train_dataset: Dataset
+
     def __init__(
         self,
         model: PreTrainedModel,
         args: FinetuneArguments,
         train_dataset: Dataset,
         eval_dataset: Dataset | None = None,
-        processing_class: PreTrainedTokenizerBase | None = None,
+        *,
+        processing_class: PreTrainedTokenizerBase,
         data_collator: DataCollator | None = None,
         compute_loss_func: Callable | None = multilabel_loss,
         compute_metrics: Callable | None = threshold_sweep,
@@ -69,7 +74,7 @@ class EmotionTrainer(Trainer):
             eval_dataset = shortest_first(encode(eval_dataset, processing_class, args.max_seq_length))
         super().__init__(
             model=model,
-            args=args.for_trainer(Path(args.output_dir) / CHECKPOINTS),
+            args=args.for_trainer(Path(args.output_dir or ".") / CHECKPOINTS),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
@@ -83,7 +88,8 @@ class EmotionTrainer(Trainer):
         for callback in (OrderOfEpoch, LogAtCheckpoints, TrainingTable):
             self.add_callback(callback)
         self.head = head_parameters(self.accelerator.unwrap_model(self.model))  # known before a checkpoint is loaded
-        self._started, self._before = 0.0, None
+        self._started = 0.0
+        self._before: float | None = None
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As in the Trainer; log entries also carry `seconds` of training, those before a resumption included."""
@@ -145,7 +151,7 @@ class EmotionTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+            mark_complete(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
 
     def save_run(self, run: RunFolder) -> None:
         """Write model, tokenizer and log history into the run's folder; what an earlier model left there is removed.
