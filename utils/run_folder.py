@@ -255,14 +255,15 @@ class RunFolder:
     def settle(self) -> None:
         """Finish a change that was cut short in the middle; without one, nothing happens."""
         pending = self.path / _PENDING
-        if not (pending / _REMOVED).is_file():
+        if not pending.is_dir():
             return
-        self._remove(map(Path, read_json(pending / _REMOVED)["files"]))
-        for path in sorted(path for path in pending.rglob("*") if path.is_file() and path.name != _REMOVED):
-            target = self.path / path.relative_to(pending)
-            target.parent.mkdir(exist_ok=True)
-            with suppress(FileNotFoundError):  # another process settles the same change
-                path.replace(target)
+        if (pending / _REMOVED).is_file():  # until everything else is in its place
+            self._remove(map(Path, read_json(pending / _REMOVED)["files"]))
+            for path in sorted(path for path in pending.rglob("*") if path.is_file() and path.name != _REMOVED):
+                target = self.path / path.relative_to(pending)
+                target.parent.mkdir(exist_ok=True)
+                with suppress(FileNotFoundError):  # another process settles the same change
+                    path.replace(target)
         shutil.rmtree(pending, ignore_errors=True)
 
     def _present(self, files: Iterable[RunFile]) -> list[Path]:

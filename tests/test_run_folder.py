@@ -1,0 +1,207 @@
+"""What a run's folder holds, and that a change of its model is made whole or not at all, whenever it is stopped."""
+
+import json
+import os
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import refold, run_python
+from datasets import load_dataset
+from transformers import AutoModelForSequenceClassification
+
+import run_compare
+import run_export
+import run_finetune
+import run_push
+from utils.console import InputError
+from utils.model.classifiers import load_classifier
+from utils.model.folding import CONFIG_KEY
+from utils.model.loading import load_model
+from utils.run_folder import FILES, PUBLISHED, RunFolder, files_to_load, whole_file, write_bytes
+
+TEXTS = ["so happy today", "this is disgusting", "ok", "thank you all so much"]
+
+
+def test_a_folder_that_holds_a_run_is_refused_or_cleared_of_that_run_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    RunFolder.create(str(tmp_path), overwrite=False)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "all_results.json").write_text("{}")
+    with pytest.raises(InputError, match="already holds a run") as caught:
+        RunFolder.create(str(tmp_path), overwrite=False)
+    assert "--overwrite_output_dir" in str(caught.value)
+    RunFolder.create(str(tmp_path), overwrite=False, resume=True)
+    RunFolder.create(str(tmp_path), overwrite=True)
+    RunFolder(tmp_path).remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(InputError, match="is a file"):
+        RunFolder.create(str(tmp_path / "notes.txt"), overwrite=True)
+    with pytest.raises(InputError, match="cannot be made"):
+        RunFolder.create(str(tmp_path / "notes.txt" / "run"), overwrite=True)
+
+
+def test_the_table_knows_every_file_of_a_run_and_whom_it_concerns(finished_run, baseline_run):
+    for run in (finished_run, baseline_run):
+        left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+        for path in left:
+            assert any(fnmatch(path, file.name) or path.startswith(f"{file.name}/") for file in FILES), path
+    assert {"config.json", "model.safetensors", "thresholds.json", "README.md"} <= set(PUBLISHED)
+    assert not [name for name in PUBLISHED if name.startswith(("predictions", "checkpoints", "run.json", "trainer"))]
+    assert "model.safetensors" in files_to_load("torch", "fp32")
+    assert "model.safetensors" not in files_to_load("onnx", "int8")
+    assert [name for name in files_to_load("onnx", "int8") if name.startswith("onnx")] == ["onnx/model_quantized.onnx"]
+
+
+def test_predictions_are_loaded_by_datasets_under_their_own_splits(finished_run):
+    """`datasets` takes a file called `eval` for rows of the test split."""
+    loaded = load_dataset(str(finished_run / "predictions"))
+    assert {split: len(rows) for split, rows in loaded.items()} == {"validation": 60, "test": 60}
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    write_bytes(tmp_path / "a" / "b.txt", b"old")
+    with pytest.raises(OSError, match="No space left"), whole_file(tmp_path / "a" / "b.txt") as file:
+        (file.write(b"ne"), file.flush(), os.write(os.open("/dev/full", os.O_WRONLY), b"w"))
+    assert (tmp_path / "a" / "b.txt").read_bytes() == b"old"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
+@pytest.mark.parametrize("missing", ["all_results.json", "thresholds.json", "example"])
+def test_one_definition_of_finished(finished_run, missing, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    RunFolder(run).require_finished()
+    if missing == "example":
+        record = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({key: value for key, value in record.items() if key != "example"}))
+    else:
+        (run / missing).unlink()
+    for main, options in ((run_push.main, ["--hub_model_id", "x"]), (run_export.main, []), (run_compare.main, [])):
+        with pytest.raises(InputError, match="is not a finished run: it has no"):
+            main([str(run), *options])
+
+
+# --- a change of the model, stopped at any moment ---------------------------------------------------------------------
+
+
+def answers(folder: Path) -> np.ndarray:
+    """Probabilities of the model in a folder."""
+    return load_classifier(folder)[0].predict(TEXTS)
+
+
+def model_files(folder: Path) -> dict[str, bytes]:
+    """What decides in a folder, and the ONNX files that were made from it, by name."""
+    names = ("config.json", "model.safetensors", "thresholds.json", "onnx/model.onnx", "onnx/model_quantized.onnx")
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+
+@pytest.fixture(scope="module")
+def small_run(finished_run, tmp_path_factory):
+    """A finished run, folded, without its checkpoints, and with ONNX files to be replaced."""
+    run = shutil.copytree(
+        finished_run, tmp_path_factory.mktemp("runs") / "small", ignore=shutil.ignore_patterns("checkpoints", "plots")
+    )
+    for name in ("model.onnx", "model_quantized.onnx", "export.json"):
+        write_bytes(run / "onnx" / name, b"old")
+    return run
+
+
+@pytest.fixture(scope="module")
+def stopped(small_run, tmp_path_factory):
+    """The folder of interrupted_change.py's copies, and the runs that they began as, by action."""
+    unfolded = shutil.copytree(small_run, tmp_path_factory.mktemp("runs") / "unfolded")
+    refold(unfolded, False)
+    shutil.copytree(small_run / "onnx", unfolded / "onnx")
+    scratch = tmp_path_factory.mktemp("stopped")
+    done = run_python("tests/interrupted_change.py", small_run, unfolded, scratch)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return scratch, {"fold": unfolded, "unfold": small_run, "calibrate": small_run, "export": small_run}
+
+
+def moments(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir(), key=lambda path: int(path.name))
+
+
+@pytest.mark.parametrize("how", ["kill", "full"])
+@pytest.mark.parametrize("action", ["fold", "unfold", "calibrate", "export"])
+def test_a_change_stopped_at_any_moment_leaves_the_old_model_or_the_new_one(stopped, action, how):
+    scratch, started = stopped
+    *interrupted, finished = moments(scratch / action / how)
+    assert len(interrupted) >= 8
+    old, new = model_files(started[action]), model_files(finished)
+    weights = [files["model.safetensors"] for files in (old, new)]
+    assert (weights[0] == weights[1]) == (action == "export")
+    assert ("thresholds.json" in new) == (action != "calibrate")
+    assert {"onnx/model.onnx", "onnx/model_quantized.onnx"} <= set(old)
+    found = []
+    for folder in interrupted:
+        assert (folder / "model.safetensors").read_bytes() in weights  # as a client finds it that settles nothing
+        load_classifier(folder)
+        assert model_files(folder) in (old, new), folder.name
+        assert not (folder / "pending").exists()
+        found.append(model_files(folder) == new)
+    assert True in found
+    assert False in found
+    if how == "kill":
+        assert found == sorted(found)  # the old model up to one moment, the new one from then on
+    assert (np.abs(answers(started[action]) - answers(finished)).max() > 0.01) == (action != "export")
+
+
+@pytest.mark.parametrize("action", ["fold", "unfold"])
+def test_the_command_that_was_stopped_ends_well_when_it_is_repeated(stopped, action):
+    """Stopped in the middle and repeated, thresholds are taken out once, not twice and not never."""
+    *interrupted, finished = moments(stopped[0] / action / "kill")
+    for folder in interrupted:
+        run = RunFolder(folder)
+        run.require_finished()
+        if run.read("thresholds.json")["folded"] != (action == "fold"):
+            refold(folder, action == "fold")
+        assert model_files(folder) == model_files(finished), folder.name
+
+
+def edit(path: Path, **changes: object) -> None:
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda run: edit(run / "thresholds.json", folded=False), "config.json says that the thresholds are folded"),
+        (lambda run: edit(run / "config.json", **{CONFIG_KEY: None}), "thresholds.json says that the thresholds are"),
+        (
+            lambda run: edit(
+                run / "thresholds.json",
+                thresholds=json.loads((run / "thresholds.json").read_text())["thresholds"] | {"joy": 0.9},
+            ),
+            "hold different thresholds",
+        ),
+    ],
+)
+def test_a_model_that_contradicts_itself_is_refused(small_run, tmp_path, change, words):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    change(run)
+    for load in (load_classifier, lambda path: load_model(path, ["a", "b"])):
+        with pytest.raises(InputError) as caught:
+            load(str(run))
+        assert "contradicts itself" in str(caught.value)
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_model_is_read_from_disk_at_most_twice_in_a_whole_run(finetune_arguments, tmp_path, monkeypatch):
+    """Calibrated, folded, exported and asked for its example: once to predict, once as a stranger would load it."""
+    loaded = []
+    original = AutoModelForSequenceClassification.from_pretrained.__func__
+
+    def counting(cls, path, *arguments, **options):
+        loaded.append(str(path))
+        return original(cls, path, *arguments, **options)
+
+    monkeypatch.setattr(AutoModelForSequenceClassification, "from_pretrained", classmethod(counting))
+    options = ["--num_train_epochs", "1", "--calibration", "platt", "--export_onnx", "true"]
+    run_finetune.main([*finetune_arguments, *options, "--output_dir", str(tmp_path / "run")])
+    assert loaded.count(str(tmp_path / "run")) <= 2
+    assert (tmp_path / "run" / "onnx" / "model.onnx").is_file()
