@@ -1,4 +1,4 @@
-"""Whole runs of the tiny model, judged by the files they leave."""
+"""Whole runs of the tiny model, known by the files they leave."""
 
 import csv
 import json

@@ -84,6 +84,7 @@ FILES = (
     RunFile("plots/*.png", "plots", True),
     RunFile(CARD_FILE, "card", True),
 )
+AFTER_TRAINING = ("report", "export", "plots", "card")  # steps whose files belong to one state of the model
 PUBLISHED = tuple(file.name for file in FILES if file.published)
 
 _PENDING = "pending"  # a whole change that is being put into its place; `pending.unfinished` until it is whole

@@ -16,12 +16,12 @@ def draw(seed=0, rows=300, decimals=2):
 @pytest.mark.parametrize("decimals", [1, 8], ids=["ties", "no ties"])
 def test_each_resample_is_scored_as_its_rows_written_out_would_be(decimals):
     gold, probabilities = draw(decimals=decimals)
-    cuts = np.array([0.3, 0.4, 0.5, 0.4, 0.4])
-    found = resampled_scores(gold, probabilities, cuts, resamples=20, seed=4)
+    thresholds = np.array([0.3, 0.4, 0.5, 0.4, 0.4])
+    found = resampled_scores(gold, probabilities, thresholds, resamples=20, seed=4)
     drawn = np.random.default_rng(4).multinomial(300, np.full(300, 1 / 300), size=20)
     for index, weights in enumerate([np.ones(300, int), *drawn]):
         rows = np.repeat(np.arange(300), weights)
-        expected = multilabel_scores(gold[rows], probabilities[rows], cuts)
+        expected = multilabel_scores(gold[rows], probabilities[rows], thresholds)
         for name in SCORES:
             assert found[name][index] == pytest.approx(expected[name], abs=1e-6), (name, index)
 
@@ -41,9 +41,9 @@ def test_intervals_hold_the_score_and_narrow_with_more_rows():
 
 def test_a_better_model_is_told_from_luck():
     gold, probabilities = draw(rows=1000)
-    cuts = np.full(5, 0.45)
+    thresholds = np.full(5, 0.45)
     worse = np.clip(probabilities + np.random.default_rng(1).normal(scale=0.3, size=probabilities.shape), 0, 1)
-    verdict = compare(gold, (worse, cuts), (probabilities, cuts))["f1_micro"]
+    verdict = compare(gold, (worse, thresholds), (probabilities, thresholds))["f1_micro"]
     assert verdict.low > 0
     assert verdict.p_value <= 0.01
     assert verdict.difference == pytest.approx(verdict.second - verdict.first)
@@ -52,6 +52,6 @@ def test_a_better_model_is_told_from_luck():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         one, other = (np.clip(probabilities + rng.normal(scale=0.2, size=probabilities.shape), 0, 1) for _ in range(2))
-        found += compare(gold, (one, cuts), (other, cuts), resamples=200)["f1_micro"].p_value < 0.05
+        found += compare(gold, (one, thresholds), (other, thresholds), resamples=200)["f1_micro"].p_value < 0.05
     assert found <= 4
-    assert compare(gold, (probabilities, cuts), (probabilities, cuts))["f1_micro"].p_value == 1.0
+    assert compare(gold, (probabilities, thresholds), (probabilities, thresholds))["f1_micro"].p_value == 1.0

@@ -16,12 +16,12 @@ rng = np.random.default_rng(5)
 GOLD = (rng.random((80, 6)) < 0.3).astype(int)
 GOLD[:, 5] = 0  # a label that never occurs
 PROBABILITIES = np.clip(GOLD * 0.3 + rng.random((80, 6)) * 0.6, 0.01, 0.99)
-CUTS = np.array([0.3, 0.4, 0.5, 0.45, 0.35, 0.6])
+THRESHOLDS = np.array([0.3, 0.4, 0.5, 0.45, 0.35, 0.6])
 
 
 def test_every_contract_key_agrees_with_scikit_learn():
-    scores = module.multilabel_scores(GOLD, PROBABILITIES, CUTS)
-    decided, halved = PROBABILITIES >= CUTS, PROBABILITIES >= 0.5
+    scores = module.multilabel_scores(GOLD, PROBABILITIES, THRESHOLDS)
+    decided, halved = PROBABILITIES >= THRESHOLDS, PROBABILITIES >= 0.5
     expected = {
         "hamming_loss": reference.hamming_loss(GOLD, decided),
         "subset_accuracy": reference.accuracy_score(GOLD, decided),
@@ -45,8 +45,8 @@ def test_the_evaluate_module_loads_by_path_without_a_network(tmp_path, monkeypat
     monkeypatch.setattr(socket.socket, "connect", no_network)
     monkeypatch.chdir(tmp_path)  # from any folder
     loaded = evaluate.load(str(ROOT / "metrics" / "multilabel_scores"))
-    scores = loaded.compute(predictions=PROBABILITIES, references=GOLD, thresholds=CUTS.tolist())
-    assert scores == pytest.approx(module.multilabel_scores(GOLD, PROBABILITIES, CUTS))
+    scores = loaded.compute(predictions=PROBABILITIES, references=GOLD, thresholds=THRESHOLDS.tolist())
+    assert scores == pytest.approx(module.multilabel_scores(GOLD, PROBABILITIES, THRESHOLDS))
 
 
 def test_its_documented_example_is_true():
@@ -78,7 +78,7 @@ def test_the_sweep_sees_what_one_half_hides():
 
 
 def test_label_scores_leave_the_undefined_undefined():
-    columns = label_scores(GOLD, PROBABILITIES, CUTS)
+    columns = label_scores(GOLD, PROBABILITIES, THRESHOLDS)
     assert columns["support"].tolist() == GOLD.sum(axis=0).tolist()
     assert np.isnan(columns["average_precision"][5])
     assert not np.isnan(columns["average_precision"][:5]).any()

@@ -22,7 +22,7 @@ from utils.model.head import head_parameters
 from utils.model.loading import load_model, load_tokenizer
 from utils.run_folder import RunFolder
 from utils.training.batches import StepBatches
-from utils.training.checkpoints import find_checkpoint, is_complete
+from utils.training.checkpoints import find_checkpoint, is_whole
 from utils.training.progress import mean_training_loss
 from utils.training.trainer import EmotionTrainer
 
@@ -110,7 +110,7 @@ def test_two_processes_learn_what_one_learns(two_processes, finished_run):
     results, other_results = without_times(results_of(finished_run)), without_times(results_of(folder))
     for name in ("train_loss", "eval_loss", "test_loss", "epoch"):
         assert other_results[name] == pytest.approx(results[name], rel=1e-5)
-    # Ranks and cuts may flip on a last bit, where two of the 60 rows have all but the same probability.
+    # Ranks and thresholds may flip on a last bit, where two of the 60 rows have all but the same probability.
     assert other_results == pytest.approx(results, abs=5e-3)
 
 
@@ -317,9 +317,9 @@ def test_a_checkpoint_with_a_shortened_or_missing_file_is_not_whole(uninterrupte
     newest = find_checkpoint("true", RunFolder(uninterrupted["steps"][1]))
     for damage in (lambda f: f.write_bytes(f.read_bytes()[:-1]), lambda f: f.unlink()):
         copy = shutil.copytree(newest, tmp_path / "copy", dirs_exist_ok=True)
-        assert is_complete(copy)
+        assert is_whole(copy)
         damage(copy / "optimizer.pt")
-        assert not is_complete(copy)
+        assert not is_whole(copy)
 
 
 def test_nothing_to_resume_is_said(tmp_path):

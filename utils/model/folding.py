@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from utils.console import InputError
 from utils.model.head import label_list, output_layer
-from utils.run_folder import CONFIG_FILE, THRESHOLDS_FILE, RunFolder, write_json
+from utils.run_folder import AFTER_TRAINING, CONFIG_FILE, THRESHOLDS_FILE, RunFolder, write_json
 
 CONFIG_KEY = "folded_thresholds"  # in config.json: label name → the threshold that was folded; b + logit t undoes it
 
@@ -70,7 +70,7 @@ def save_calibrated(run: RunFolder, model: PreTrainedModel, scale: np.ndarray, s
         scale, shift: of the logits, each of shape (labels,); see `utils.evaluation.calibration`.
     """
     scale_logits(model, scale, shift)
-    with run.change(outdated=("report", "export", "plots", "card")) as folder:
+    with run.change(outdated=AFTER_TRAINING) as folder:
         model.save_pretrained(folder)
 
 

@@ -114,7 +114,7 @@ def run_metadata(run: RunFolder) -> ModelCardData:
 def write_card(run: RunFolder, repo_id: str | None = None) -> None:
     """Render model_card.md into the run's README.md, from run.json, all_results.json and the tables beside them.
 
-    A baseline that lies beside `run` and was trained and judged on the same rows is shown for comparison.
+    A baseline that lies beside `run` and was trained and scored on the same rows is shown for comparison.
 
     Args:
         repo_id: where the card's examples find the model; until it is published, the name of its folder.

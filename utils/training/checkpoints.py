@@ -5,18 +5,18 @@ import re
 from pathlib import Path
 
 from utils.console import InputError, say
-from utils.run_folder import CHECKPOINTS, RunFolder, write_json
+from utils.run_folder import CHECKPOINTS, STATE_FILE, RunFolder, write_json
 
 COMPLETE_FILE = "complete.json"  # written last; lists the checkpoint's files with their sizes
 
 
-def mark_complete(checkpoint: Path) -> None:
+def mark_whole(checkpoint: Path) -> None:
     """Note in the checkpoint that all of it has been written."""
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in checkpoint.rglob("*") if path.is_file()}
     write_json(checkpoint / COMPLETE_FILE, sizes)
 
 
-def is_complete(checkpoint: Path) -> bool:
+def is_whole(checkpoint: Path) -> bool:
     """True if every file stands in the checkpoint at the size it was written with."""
     try:
         sizes = json.loads((checkpoint / COMPLETE_FILE).read_text())
@@ -34,16 +34,14 @@ def find_checkpoint(resume: str | None, run: RunFolder) -> str | None:
     if resume is None or str(resume).lower() == "false":
         return None
     if str(resume).lower() != "true":
-        if not (Path(resume) / "trainer_state.json").is_file():
-            raise InputError(
-                f"--resume_from_checkpoint {resume}: not a checkpoint folder (it has no trainer_state.json)."
-            )
+        if not (Path(resume) / STATE_FILE).is_file():
+            raise InputError(f"--resume_from_checkpoint {resume}: not a checkpoint folder (it has no {STATE_FILE}).")
         return str(resume)
     folder = run.path / CHECKPOINTS
     numbered = [(int(match[1]), path) for path in folder.glob("checkpoint-*")
                 if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))]  # fmt: skip
     for _, path in sorted(numbered, reverse=True):
-        if is_complete(path):
+        if is_whole(path):
             return str(path)
         say(f"{path} is incomplete (the run was stopped while writing it); it is passed over.")
     raise InputError(

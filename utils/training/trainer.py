@@ -27,9 +27,9 @@ from utils.arguments import FinetuneArguments
 from utils.data.encoding import encode, shortest_first
 from utils.evaluation.scores import compute_metrics as threshold_sweep
 from utils.model.head import head_parameters
-from utils.run_folder import CHECKPOINTS, STATE_FILE, RunFolder
+from utils.run_folder import AFTER_TRAINING, CHECKPOINTS, STATE_FILE, RunFolder
 from utils.training.batches import StepBatches
-from utils.training.checkpoints import mark_complete
+from utils.training.checkpoints import mark_whole
 from utils.training.distillation import mix_in_teachers
 from utils.training.losses import multilabel_loss
 from utils.training.progress import LogAtCheckpoints, TrainingTable, mean_training_loss
@@ -151,15 +151,14 @@ class EmotionTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            mark_complete(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+            mark_whole(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
 
     def save_run(self, run: RunFolder) -> None:
         """Write model, tokenizer and log history into the run's folder; what an earlier model left there is removed.
 
         Every process calls it, and leaves it when all is written.
         """
-        later = ("report", "export", "plots", "card")
-        with run.change(outdated=later) if self.args.should_save else nullcontext(run.path) as folder:
+        with run.change(outdated=AFTER_TRAINING) if self.args.should_save else nullcontext(run.path) as folder:
             self.save_model(str(folder))
             if self.args.should_save:
                 (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json says the same in the open
