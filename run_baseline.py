@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         if split in splits
     }
 
-    # 6. The decision: thresholds from validation, scores on validation and test, the report.
+    # 6. The decision: thresholds from validation, scores on validation and test, the report with its pictures.
     strategy, metric = threshold_args.threshold_strategy, threshold_args.threshold_metric
     validation = predictions["validation"]
     thresholds = fit_thresholds(validation.gold, validation.probabilities, strategy, metric)
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     run.write_run_json(as_recorded(data_args, args, threshold_args), dataset)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
 
-    # 7. An example, pictures and the card.
+    # 7. An example and the card.
     finish_run(run)
     say(f"\n{results_table([run])}\n\nEverything is in {run}.")
     return results

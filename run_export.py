@@ -17,8 +17,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("run", type=RunFolder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     run = parser.parse_args(argv).run
     run.require_finished()
-    figures = export_onnx(run)
-    write_card(run)
+    with run.exclusive():  # nobody else changes the model meanwhile
+        figures = export_onnx(run)
+        write_card(run)
     say(summary(figures))
     return figures
 

@@ -61,8 +61,6 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     say(f"{base_model or model_path}: {model.num_parameters() / 1e6:.1f}M parameters, {len(names)} labels")
 
     # 4. Train. Each epoch ends with a sweep of the thresholds and a checkpoint; the best one is loaded at the end.
-    if not args.resuming:
-        run.remove()
     trainer = EmotionTrainer(
         model=model,
         args=args,
@@ -70,6 +68,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         eval_dataset=splits["validation"],
         processing_class=tokenizer,
     )
+    if not args.resuming:
+        run.remove()
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_run(run)
 
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         trainer.end()
         return {}
 
-    # 6. The decision: thresholds from validation, scores on validation and test, the report.
+    # 6. The decision: thresholds from validation, scores on validation and test, the report with its pictures.
     predictions = calibrate_run(run, classifier, predictions, model_args.calibration)
     strategy, metric = threshold_args.threshold_strategy, threshold_args.threshold_metric
     validation = predictions["validation"]
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     run.write_run_json(as_recorded(data_args, model_args, threshold_args, args), dataset, args.layout(), base_model)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
 
-    # 7. Thresholds into the model, its ONNX files, an example, pictures and the card.
+    # 7. Thresholds into the model, its ONNX files, an example and the card.
     repo_id = publication and publication.repo_id
     finish_run(run, classifier, model_args.fold_thresholds, model_args.export_onnx, repo_id)
     say(f"\n{results_table([run])}\n\nEverything is in {run}.")

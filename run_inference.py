@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 
 from utils.arguments import plain_parser
@@ -58,8 +59,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--resume", action="store_true", help="go on where a killed run with the same arguments stopped")
     add("--use_cpu", action="store_true", help="do not use a GPU")
     args = parser.parse_args(argv)
+    on_cpu = args.use_cpu or args.backend == "onnx" or not torch.cuda.is_available()
     # A process may wait for one with more to do: a day at most.
-    processes = PartialState(cpu=args.use_cpu, timeout=timedelta(days=1)).num_processes
+    processes = PartialState(cpu=on_cpu, timeout=timedelta(days=1)).num_processes
     problems = []
     if args.texts and args.input_file:
         problems.append("Texts and --input_file were both given; give one of them.")

@@ -42,15 +42,16 @@ def main(argv: list[str] | None = None) -> str:
     publication = Publication(args.hub_model_id, args.hub_private_repo, args.hub_revision, args.hub_tag)
     publication = check_access(publication, run_metadata(args.run).to_yaml())
 
-    # 2. Thresholds inside the model or beside it, and a card that says which.
-    if args.fold_thresholds in (None, args.run.read(THRESHOLDS_FILE)["folded"]):
-        write_card(args.run, publication.repo_id)
-    else:
-        has_onnx = any((args.run.path / file).is_file() for file in ONNX_FILES.values())
-        finish_run(args.run, load_encoder(args.run), args.fold_thresholds, has_onnx, publication.repo_id)
+    # 2. Thresholds inside the model or beside it, and a card that says which. Nobody else changes the run meanwhile.
+    with args.run.exclusive():
+        if args.fold_thresholds in (None, args.run.read(THRESHOLDS_FILE)["folded"]):
+            write_card(args.run, publication.repo_id)
+        else:
+            has_onnx = any((args.run.path / file).is_file() for file in ONNX_FILES.values())
+            finish_run(args.run, load_encoder(args.run), args.fold_thresholds, has_onnx, publication.repo_id)
 
-    # 3. One commit.
-    url = publication.push(args.run)
+        # 3. One commit.
+        url = publication.push(args.run)
     say(f"Published: {url}")
     return url
 

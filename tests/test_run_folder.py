@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import refold, run_python
+from conftest import refold, run_python, with_project
 from datasets import load_dataset
 from transformers import AutoModelForSequenceClassification
 
@@ -17,6 +19,7 @@ import run_export
 import run_finetune
 import run_push
 from utils.console import InputError
+from utils.model import classifiers
 from utils.model.classifiers import load_classifier
 from utils.model.folding import CONFIG_KEY
 from utils.model.loading import load_model
@@ -140,7 +143,7 @@ def test_a_change_stopped_at_any_moment_leaves_the_old_model_or_the_new_one(stop
         assert (folder / "model.safetensors").read_bytes() in weights  # as a client finds it that settles nothing
         load_classifier(folder)
         assert model_files(folder) in (old, new), folder.name
-        assert not (folder / "pending").exists()
+        assert not (folder / ".run_change").exists()
         found.append(model_files(folder) == new)
     assert True in found
     assert False in found
@@ -159,6 +162,60 @@ def test_the_command_that_was_stopped_ends_well_when_it_is_repeated(stopped, act
         if run.read("thresholds.json")["folded"] != (action == "fold"):
             refold(folder, action == "fold")
         assert model_files(folder) == model_files(finished), folder.name
+
+
+def test_folders_that_a_run_does_not_write_are_not_touched(small_run, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    for name in ("pending", "plots", "onnx", ".run_change"):
+        write_bytes(run / name / "mine.csv", b"mine")
+    load_classifier(run)
+    RunFolder(run).remove()
+    left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert left == {f"{name}/mine.csv" for name in ("pending", "plots", "onnx", ".run_change")}
+
+
+def test_two_processes_do_not_change_a_run_at_the_same_time(small_run, tmp_path):
+    run = RunFolder(shutil.copytree(small_run, tmp_path / "run"))
+    before = model_files(run.path)
+    code = (
+        "import sys; from utils.run_folder import RunFolder\n"
+        "with RunFolder(sys.argv[1]).change() as folder: (folder / 'config.json').write_text('{}')"
+    )
+    with run.change() as folder:
+        (folder / "config.json").write_bytes(before["config.json"])
+        done = run_python("-c", code, run)
+        assert "is being changed by another process" in done.stderr
+    assert model_files(run.path) == before
+    assert run_python("-c", code, run).returncode == 0  # the lock went with the change
+
+
+def test_several_processes_finish_the_same_change(small_run, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    for name in ("config.json", "thresholds.json", "onnx/model.onnx"):
+        write_bytes(run / ".run_change" / name, (run / name).read_bytes())
+    write_bytes(run / ".run_change" / "removed.json", b'{"files": ["mistakes.csv"]}')
+    code = "import sys; from utils.run_folder import RunFolder; RunFolder(sys.argv[1]).settle()"
+    started = [subprocess.Popen([sys.executable, "-c", code, run], env=with_project()) for _ in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert model_files(run) == model_files(small_run)
+    assert not (run / "mistakes.csv").exists()
+    assert not (run / ".run_change").exists()
+
+
+def test_a_model_that_changes_while_it_is_read_is_read_again(small_run, tmp_path, monkeypatch):
+    """Unfolded between its thresholds and its weights, it would answer with the weights of one and the other's 0.5."""
+    run = shutil.copytree(small_run, tmp_path / "run")
+    load, loaded = classifiers.load_saved_model, []
+
+    def unfold_and_load(name, folder):
+        loaded.append(name)
+        if len(loaded) == 1:
+            refold(run, False)
+        return load(name, folder)
+
+    monkeypatch.setattr(classifiers, "load_saved_model", unfold_and_load)
+    _, thresholds = load_classifier(run)
+    assert thresholds.tolist() == list(json.loads((run / "thresholds.json").read_text())["thresholds"].values())
 
 
 def edit(path: Path, **changes: object) -> None:

@@ -19,7 +19,7 @@ from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import SaveStrategy
 
 from utils.console import InputError
-from utils.machine import bf16_pays, share_cores
+from utils.machine import bf16_pays, has_accelerator, share_cores
 from utils.run_folder import RunFolder
 
 HUB_DATASET = "google-research-datasets/go_emotions"
@@ -157,6 +157,12 @@ class FinetuneArguments(TrainingArguments):
         for other in ("bf16", "fp16"):
             if self.precision not in ("auto", other) and getattr(self, other):
                 problems.append(f"--precision {self.precision} contradicts --{other}; give one of them.")
+        own_rates = str(self.optim).endswith("_layerwise") or "lomo" in str(self.optim)
+        if own_rates and self.head_learning_rate is not None:
+            problems.append(
+                f"--optim {self.optim} has one learning rate for all parameters; leave --head_learning_rate unset "
+                "(`head_learning_rate: null` in a recipe), or take another optimizer."
+            )
         if self.hub_token or getattr(self, "push_to_hub_token", None):
             problems.append(
                 "--hub_token would show the token in the process list; set HF_TOKEN, or run `hf auth login`."
@@ -168,8 +174,7 @@ class FinetuneArguments(TrainingArguments):
         if self.hub_model_id and not self.push_to_hub:
             problems.append("--hub_model_id without --push_to_hub does nothing; give both, or neither.")
         _refuse(problems)
-        if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-            self.use_cpu = True
+        self.use_cpu = self.use_cpu or not has_accelerator()
         if self.precision == "auto":
             self.bf16 = self.bf16 or (not self.fp16 and bf16_pays(self.use_cpu))
         else:

@@ -7,9 +7,19 @@ import torch
 from accelerate import PartialState
 
 
+def has_accelerator() -> bool:
+    """Whether there is a GPU, of NVIDIA's or AMD's kind or Apple's."""
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
 def is_main_process() -> bool:
-    """True in the one process that talks and writes files."""
-    return PartialState().is_main_process
+    """True in the one process that talks and writes files.
+
+    Until the processes have found each other, the launcher's RANK tells: nobody waits for others to say a sentence.
+    """
+    if PartialState._shared_state:
+        return PartialState().is_main_process
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def leave_together() -> None:

@@ -5,6 +5,7 @@ concerns several files at once; see `RunFolder.change`.
 """
 
 import csv
+import errno
 import importlib.metadata
 import io
 import json
@@ -24,6 +25,11 @@ import pyarrow.parquet
 
 from utils.console import InputError
 from utils.machine import is_main_process
+
+try:
+    import fcntl
+except ImportError:  # Windows: without locks, two processes must not change one run at the same time
+    fcntl = None  # type: ignore[assignment]
 
 CONFIG_FILE = "config.json"
 BASELINE_FILE = "baseline.skops"
@@ -65,7 +71,11 @@ FILES = (
     RunFile("spm.model", "training", True, "any"),
     RunFile("spiece.model", "training", True, "any"),
     RunFile("sentencepiece.bpe.model", "training", True, "any"),
+    RunFile("sentencepiece.model", "training", True, "any"),
     RunFile("tokenizer.model", "training", True, "any"),
+    RunFile("bpe.codes", "training", True, "any"),
+    RunFile("entity_vocab.json", "training", True, "any"),
+    RunFile("chat_template.jinja", "training", True, "any"),
     RunFile(BASELINE_FILE, "training", True, "any"),
     RunFile(STATE_FILE, "training", False),
     RunFile(CHECKPOINTS, "training", False),
@@ -87,8 +97,9 @@ FILES = (
 AFTER_TRAINING = ("report", "export", "plots", "card")  # steps whose files belong to one state of the model
 PUBLISHED = tuple(file.name for file in FILES if file.published)
 
-_PENDING = "pending"  # a whole change that is being put into its place; `pending.unfinished` until it is whole
+_CHANGE = ".run_change"  # a whole change that is being put into its place; `.run_change.unfinished` until it is whole
 _REMOVED = "removed.json"  # in it: the files that the change removes
+_STATE = (CONFIG_FILE, THRESHOLDS_FILE, "model.safetensors", "model.safetensors.index.json")
 _UNFINISHED = ".unfinished"
 _PACKAGES = ("accelerate", "datasets", "evaluate", "huggingface-hub", "iterative-stratification", "numpy",
              "scikit-learn", "skops", "tokenizers", "torch", "transformers")  # fmt: skip
@@ -114,6 +125,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._locks = 0
 
     def __str__(self) -> str:
         return str(self.path)
@@ -130,6 +142,7 @@ class RunFolder:
         folder = Path(output_dir)
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--output_dir {folder} is a file; give a folder.")
+        cls(folder).settle()
         held = [path.name for path in cls(folder)._present(FILES)]
         if held and not (overwrite or resume):
             raise InputError(
@@ -146,7 +159,7 @@ class RunFolder:
     @property
     def is_encoder(self) -> bool:
         """True for an encoder's run, False for a baseline's."""
-        return (self.path / CONFIG_FILE).is_file()
+        return not (self.path / BASELINE_FILE).is_file()
 
     def require_finished(self) -> None:
         """Raise `InputError` unless the run has come to its end: it is scored, and its example is recorded."""
@@ -154,13 +167,15 @@ class RunFolder:
         for name, key in ((RESULTS_FILE, "eval_f1_micro"), (THRESHOLDS_FILE, "thresholds"), (RUN_FILE, "example")):
             if not (self.path / name).is_file() or key not in self.read(name):
                 raise InputError(f"{self} is not a finished run: it has no {name} with {key!r}.")
+        if not (self.path / STRATEGIES_FILE).is_file():
+            raise InputError(f"{self} is not a finished run: it has no {STRATEGIES_FILE}.")
 
     def remove(self) -> None:
         """Remove the run; what a run does not write is not touched. Of several processes, the main one does it."""
         if not is_main_process():
             return
-        for name in (_PENDING, _PENDING + _UNFINISHED):
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        self.settle()
+        shutil.rmtree(self.path / (_CHANGE + _UNFINISHED), ignore_errors=True)
         self._remove(path.relative_to(self.path) for path in self._present(FILES))
 
     def read(self, name: str) -> dict[str, Any]:
@@ -229,43 +244,87 @@ class RunFolder:
     def change(self, outdated: Sequence[str] = ()) -> Iterator[Path]:
         """A folder to write files into; at the end they replace the run's own, all of them or none.
 
-        The files are put together in `pending.unfinished`. Renaming that to `pending` is the moment in which the change
-        happens: what stops the program before leaves the old files, and after it `settle`, which every reader calls,
-        finishes putting the new ones into their places.
+        The files are put together in `.run_change.unfinished`. Renaming that to `.run_change` is the moment in which
+        the change happens: what stops the program before leaves the old files, and after it `settle`, which every
+        reader calls, finishes putting the new ones into their places.
 
         Args:
             outdated: steps (`RunFile.written_by`) whose files are removed with the change, unless it brings new ones.
+
+        Raises:
+            InputError: another process is changing the run.
         """
-        self.settle()
-        staged, pending = self.path / (_PENDING + _UNFINISHED), self.path / _PENDING
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
-        try:
-            yield staged
-            new = {path.relative_to(staged) for path in staged.rglob("*") if path.is_file()}
-            old = self._present(file for file in FILES if file.written_by in outdated)
-            removed = [str(name) for path in old if (name := path.relative_to(self.path)) not in new]
-            write_json(staged / _REMOVED, {"files": removed})
-            for path in new:
-                _sync(staged / path)
-            staged.replace(pending)
-        finally:
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.exclusive():
+            self._settle()
+            staged = self.path / (_CHANGE + _UNFINISHED)
             shutil.rmtree(staged, ignore_errors=True)
-        self.settle()
+            staged.mkdir()
+            try:
+                yield staged
+                new = {path.relative_to(staged) for path in staged.rglob("*") if path.is_file()}
+                old = self._present(file for file in FILES if file.written_by in outdated)
+                removed = [str(name) for path in old if (name := path.relative_to(self.path)) not in new]
+                write_json(staged / _REMOVED, {"files": removed})
+                for path in new:
+                    _sync(staged / path)
+                staged.replace(self.path / _CHANGE)
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+            self._settle()
 
     def settle(self) -> None:
         """Finish a change that was cut short in the middle; without one, nothing happens."""
-        pending = self.path / _PENDING
-        if not pending.is_dir():
+        if (self.path / _CHANGE).is_dir():
+            with self.exclusive(wait=True):
+                self._settle()
+
+    @contextmanager
+    def exclusive(self, wait: bool = False) -> Iterator[None]:
+        """Keep other processes from changing the run meanwhile; the lock ends with this process, however that ends.
+
+        Raises:
+            InputError: another one is changing it, and `wait` is False.
+        """
+        if self._locks or fcntl is None:
+            yield
             return
-        if (pending / _REMOVED).is_file():  # until everything else is in its place
-            self._remove(map(Path, read_json(pending / _REMOVED)["files"]))
-            for path in sorted(path for path in pending.rglob("*") if path.is_file() and path.name != _REMOVED):
-                target = self.path / path.relative_to(pending)
-                target.parent.mkdir(exist_ok=True)
-                with suppress(FileNotFoundError):  # another process settles the same change
-                    path.replace(target)
-        shutil.rmtree(pending, ignore_errors=True)
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            os.close(folder)
+            raise InputError(f"{self} is being changed by another process; try again when that has ended.") from error
+        except OSError:  # a file system without locks
+            pass
+        self._locks += 1
+        try:
+            yield
+        finally:
+            self._locks -= 1
+            os.close(folder)
+
+    def state(self) -> list[tuple[int, int] | None]:
+        """What tells one state of the run's model from another: two that are equal hold the same files."""
+        self.settle()
+        found = []
+        for name in _STATE:
+            path = self.path / name
+            found.append((path.stat().st_ino, path.stat().st_mtime_ns) if path.is_file() else None)
+        return found
+
+    def _settle(self) -> None:
+        change = self.path / _CHANGE
+        if (change / _REMOVED).is_file():  # the last to go, when everything else is in its place
+            self._remove(map(Path, read_json(change / _REMOVED)["files"]))
+            for path in sorted(path for path in change.rglob("*") if path.is_file() and path.name != _REMOVED):
+                _place(path, self.path / path.relative_to(change))
+            (change / _REMOVED).unlink()
+        if change.is_dir():
+            folders = sorted((path for path in change.rglob("*") if path.is_dir()), reverse=True)
+            for folder in [*folders, change]:
+                with suppress(OSError):
+                    folder.rmdir()
 
     def _present(self, files: Iterable[RunFile]) -> list[Path]:
         return [path for file in files for path in sorted(self.path.glob(file.name))]
@@ -273,7 +332,7 @@ class RunFolder:
     def _remove(self, names: Iterable[Path]) -> None:
         for name in names:
             path = self.path / name
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
@@ -313,9 +372,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table that `write_csv` wrote, by column."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """The rows of a table that `write_csv` wrote, by column; `InputError` where it is missing or broken."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; a finished run has one.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a readable table ({error}).") from error
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -357,6 +421,19 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _place(path: Path, target: Path) -> None:
+    """Put a finished file into its place, also where that lies on another file system, behind a link."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with path.open("rb") as content, whole_file(target) as file:
+            shutil.copyfileobj(content, file)
+        path.unlink()
 
 
 def _sync(path: Path) -> None:

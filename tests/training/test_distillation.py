@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from conftest import run_python
@@ -82,3 +84,16 @@ def test_a_weight_outside_its_range_is_refused():
     done = run_python("run_finetune.py", "--teacher_weight", "1.5")
     assert done.returncode == 2
     assert "--teacher_weight is 1.5; accepted: 0 to 1." in done.stderr
+
+
+def test_a_run_is_replaced_only_when_its_teacher_is_known_and_may_teach_itself(
+    finished_run, finetune_arguments, tmp_path
+):
+    run = shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    before = (run / "model.safetensors").read_bytes()
+    arguments = [*finetune_arguments, "--overwrite_output_dir", "--output_dir", str(run), "--max_steps", "1"]
+    with pytest.raises(InputError, match="no such folder"):
+        run_finetune.main([*arguments, "--teacher", "./nowhere"])
+    assert (run / "model.safetensors").read_bytes() == before
+    run_finetune.main([*arguments, "--teacher", str(run)])
+    assert (run / "model.safetensors").read_bytes() != before

@@ -22,7 +22,7 @@ from utils.model.head import head_parameters
 from utils.model.loading import load_model, load_tokenizer
 from utils.run_folder import RunFolder
 from utils.training.batches import StepBatches
-from utils.training.checkpoints import find_checkpoint, is_whole
+from utils.training.checkpoints import find_checkpoint, is_whole, mark_whole
 from utils.training.progress import mean_training_loss
 from utils.training.trainer import EmotionTrainer
 
@@ -231,6 +231,12 @@ def test_every_optimizer_of_transformers_trains_with_a_rate_for_the_head(optim, 
                       else trainer.lr_scheduler, LambdaLR)  # fmt: skip
 
 
+@pytest.mark.parametrize("optim", ["lomo", "adalomo", "galore_adamw_layerwise"])
+def test_an_optimizer_with_one_rate_for_all_is_refused_with_a_rate_for_the_head(optim, tmp_path):
+    with pytest.raises(InputError, match=f"--optim {optim} has one learning rate for all parameters"):
+        FinetuneArguments(str(tmp_path), optim=optim, head_learning_rate=1e-3)
+
+
 def test_arguments_are_the_same_after_a_training(tiny_bert, demo, tmp_path):
     """The Trainer keeps checkpoints in a folder of its own and pushes nothing, without the arguments being changed."""
     model, _ = load_model(str(tiny_bert), ["a", "b"])
@@ -320,6 +326,16 @@ def test_a_checkpoint_with_a_shortened_or_missing_file_is_not_whole(uninterrupte
         assert is_whole(copy)
         damage(copy / "optimizer.pt")
         assert not is_whole(copy)
+
+
+def test_a_checkpoint_that_is_written_a_second_time_is_whole(uninterrupted, tmp_path):
+    copy = shutil.copytree(find_checkpoint("true", RunFolder(uninterrupted["steps"][1])), tmp_path / "copy")
+    (copy / "trainer_state.json").write_text("longer " * 1000)
+    assert not is_whole(copy)
+    mark_whole(copy)
+    assert is_whole(copy)
+    mark_whole(copy)
+    assert is_whole(copy)
 
 
 def test_nothing_to_resume_is_said(tmp_path):

@@ -1,4 +1,7 @@
-"""The saved model on validation and test, as a user will load it: every process predicts its share, in fp32."""
+"""What the saved model answers on validation and test, as a user will load it, and calibrated where that is asked for.
+
+Every process predicts its share, in fp32.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -48,8 +51,7 @@ def predict_splits(
         if is_main_process():
             gold = multi_hot(splits[split]["labels"], len(label_names(splits)))
             predictions[split] = Predictions(texts, gold, probabilities)
-    classifier.model.to("cpu")
-    return classifier, predictions
+    return classifier.to("cpu"), predictions
 
 
 def calibrate_run(

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from utils.console import InputError
 from utils.evaluation.calibration import calibration_rows
 from utils.evaluation.mistakes import confident_mistakes, confused_pairs
+from utils.evaluation.plots import plot_run
 from utils.evaluation.scores import label_scores, split_scores
 from utils.evaluation.thresholds import METRICS, STRATEGIES, decide, fit_thresholds, micro_and_macro_f1
 from utils.run_folder import (
@@ -47,7 +49,7 @@ def write_report(
     strategy: str,
     metric: str,
 ) -> None:
-    """Write predictions, thresholds and tables, and all_results.json at the end.
+    """Write predictions, thresholds and tables, all_results.json, and the pictures that are drawn from them.
 
     Args:
         run: where to.
@@ -84,6 +86,7 @@ def write_report(
     write_csv(run.path / "confusions.csv", confused_pairs(names, gold, probabilities, thresholds))
     write_csv(run.path / "calibration.csv", calibration_rows(names, predictions))
     write_json(run.path / RESULTS_FILE, results)
+    plot_run(run)
 
 
 def _strategies(
@@ -125,6 +128,11 @@ def results_table(runs: Sequence[RunFolder], seeds: bool = False) -> str:
     for run in runs:
         run.require_finished()
         rows = {(row["strategy"], row["metric"]): row for row in read_csv(run.path / STRATEGIES_FILE)}
+        if missing := [strategy for _, strategy, metric in columns if (strategy, metric) not in rows]:
+            raise InputError(
+                f"{run}/{STRATEGIES_FILE} has no thresholds of the strategy {missing[0]}; the run was made by another "
+                "version of these scripts."
+            )
         split = "test" if "test_f1_micro" in rows["fixed", "f1_micro"] else "eval"
         labels.append(str(run) + ("" if split == "test" else " (validation)"))
         table.append([float(rows[strategy, metric][f"{split}_{metric}"]) for _, strategy, metric in columns])

@@ -27,6 +27,7 @@ TRUSTED_TYPES = ("sklearn.multiclass._ConstantPredictor",)  # stands in for a la
 # within a tenth of each other, 16,384 are a third slower. A GPU is idle between small batches.
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 ONNX_TOKENS = 256  # of one thread's batch: what it computes then fits the cache of its core
+TOKENIZER_FILES = ("tokenizer*", "vocab.*", "*.model", "*.codes", "*.jinja")  # of models that others have published
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 OnRows = Callable[[int], object]  # is told how many rows have been finished
@@ -107,11 +108,21 @@ class EncoderClassifier(BatchedClassifier):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: str = "fp32"):
         self.model, self.tokenizer = model.eval(), tokenizer
         self.labels = label_list(model.config)
-        on_cpu = model.device.type == "cpu"
-        self.batch_tokens, self.threads = (CPU_TOKENS, torch.get_num_threads()) if on_cpu else (GPU_TOKENS, 1)
+        self._suit_device()
         if precision == "bf16":
             model.bfloat16()
             output_layer(model).float().register_forward_pre_hook(lambda layer, inputs: (inputs[0].float(),))
+
+    def to(self, device: str | torch.device) -> "EncoderClassifier":
+        """Move the model to another device, with the batches that suit it."""
+        model: Any = self.model  # whose `to` is wrapped in a way that hides its types
+        model.to(device)
+        self._suit_device()
+        return self
+
+    def _suit_device(self) -> None:
+        on_cpu = self.model.device.type == "cpu"
+        self.batch_tokens, self.threads = (CPU_TOKENS, torch.get_num_threads()) if on_cpu else (GPU_TOKENS, 1)
 
     @torch.inference_mode()
     def _logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -205,9 +216,19 @@ def load_classifier(
     """
     precision = settle_precision(precision, backend, on_cpu=torch.device(device).type == "cpu")
     folder = model_folder(str(name), backend, precision)
+    while True:
+        state = RunFolder(folder).state()
+        loaded = _load(str(name), folder, device, backend, precision)
+        if RunFolder(folder).state() == state:  # else the model was changed while its files were read
+            return loaded
+
+
+def _load(
+    name: str, folder: Path, device: str | torch.device, backend: str, precision: str
+) -> tuple[Classifier, np.ndarray]:
     classifier: Classifier
     if (folder / BASELINE_FILE).is_file():
-        stored = stored_thresholds(str(name), folder, None)
+        stored = stored_thresholds(name, folder, None)
         if not stored:
             raise InputError(f"{name} has a {BASELINE_FILE} but no {THRESHOLDS_FILE}, which names its labels.")
         if backend == "onnx":
@@ -216,14 +237,13 @@ def load_classifier(
     elif not (folder / CONFIG_FILE).is_file():
         raise InputError(f"{name} holds no model: {CONFIG_FILE} or {BASELINE_FILE} is looked for.")
     else:
-        config = _multilabel_config(str(name), folder)
-        stored = stored_thresholds(str(name), folder, config)
+        config = _multilabel_config(name, folder)
+        stored = stored_thresholds(name, folder, config)
         if backend == "onnx":
-            classifier = _load_onnx(str(name), folder, ONNX_FILES[precision], label_list(config))
+            classifier = _load_onnx(name, folder, ONNX_FILES[precision], label_list(config))
         else:
             tokenizer = load_tokenizer(str(folder))
-            model: Any = load_saved_model(str(name), folder)  # whose `to` is wrapped in a way that hides its types
-            classifier = EncoderClassifier(model.to(device), tokenizer, precision)
+            classifier = EncoderClassifier(load_saved_model(name, folder), tokenizer, precision).to(device)
     return classifier, np.array([stored.get(label, 0.5) for label in classifier.labels])
 
 
@@ -260,7 +280,7 @@ def model_folder(name: str, backend: str = "torch", precision: str = "fp32") -> 
     if name.startswith((".", "/", "~")):
         raise InputError(f"--model {name}: there is no such folder; give a folder or a model id on the Hub.")
     try:
-        return Path(snapshot_download(name, allow_patterns=files_to_load(backend, precision)))
+        return Path(snapshot_download(name, allow_patterns=[*files_to_load(backend, precision), *TOKENIZER_FILES]))
     except Exception as error:  # not found, private, no network, malformed: the sentence carries the client's reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"Model {name} is neither a folder nor available from the Hub ({reason}).") from error

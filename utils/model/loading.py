@@ -43,7 +43,10 @@ def resolve_model(name: str) -> tuple[str, str | None]:
     without that package, the Hub's.
     """
     if name != "minilm":
-        return name, None if os.path.isdir(name) else name
+        if os.path.isdir(name):
+            RunFolder(name).settle()
+            return name, None
+        return name, name
     spec = importlib.util.find_spec(MINILM_PACKAGE)
     if spec is None or spec.origin is None:
         return MINILM_HUB_ID, MINILM_HUB_ID
@@ -108,8 +111,6 @@ def load_model(path: str, names: Sequence[str]) -> tuple[PreTrainedModel, bool]:
     A checkpoint that already classifies exactly these labels keeps its classifier; any other classifier is replaced.
     """
     id2label, label2id = label_maps(names)
-    if Path(path).is_dir():
-        RunFolder(path).settle()
     try:
         config = AutoConfig.from_pretrained(path)
         is_classifier = any("ForSequenceClassification" in kind for kind in config.architectures or [])

@@ -1,12 +1,11 @@
-"""The end of a run, in the one order in which it is right: fold, export, example, pictures, card.
+"""What follows the report, in the one order in which it is right: fold, export, example, card; and the push, planned.
 
-What comes before stands in the scripts: calibration, thresholds, scores, report. What comes after is a push.
+What comes before stands in the scripts: calibration, thresholds, scores, report.
 """
 
 from utils.arguments import FinetuneArguments
 from utils.console import InputError, say
 from utils.data.splits import hub_id
-from utils.evaluation.plots import plot_run
 from utils.machine import is_main_process
 from utils.model.classifiers import EncoderClassifier
 from utils.model.folding import write_folded
@@ -43,8 +42,7 @@ def finish_run(
 ) -> None:
     """Bring a run whose report is written to its end, or a finished one to another end.
 
-    The folded model and its ONNX files replace what was there in one stroke, see `RunFolder.change`. Everything after
-    that is made from the folder as it is then.
+    The folded model, its ONNX files and its example replace what was there in one stroke, see `RunFolder.change`.
 
     Args:
         run: the run's folder.
@@ -53,7 +51,9 @@ def finish_run(
         export_onnx: make the model's ONNX files; where that fails, one line says why.
         repo_id: where the card's examples find the model; None until it is published.
     """
-    if classifier is not None:
+    if classifier is None:
+        record_example(run)
+    else:
         refold = fold_thresholds != run.read(THRESHOLDS_FILE)["folded"]
         with run.change(outdated=("export",) if refold else ()) as folder:
             if refold:
@@ -63,6 +63,5 @@ def finish_run(
                     say(summary(write_onnx(run, classifier, folder)))
                 except InputError as error:
                     say(f"ONNX was left out: {error}")
-    record_example(run)
-    plot_run(run)
+            record_example(run, classifier, folder)
     write_card(run, repo_id)

@@ -12,7 +12,8 @@ COMPLETE_FILE = "complete.json"  # written last; lists the checkpoint's files wi
 
 def mark_whole(checkpoint: Path) -> None:
     """Note in the checkpoint that all of it has been written."""
-    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in checkpoint.rglob("*") if path.is_file()}
+    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in checkpoint.rglob("*")
+             if path.is_file() and path.name != COMPLETE_FILE}  # fmt: skip
     write_json(checkpoint / COMPLETE_FILE, sizes)
 
 
@@ -31,7 +32,7 @@ def find_checkpoint(resume: str | None, run: RunFolder) -> str | None:
     Raises:
         InputError: there is none.
     """
-    if resume is None or str(resume).lower() == "false":
+    if resume is None or str(resume).lower() in ("false", "none"):
         return None
     if str(resume).lower() != "true":
         if not (Path(resume) / STATE_FILE).is_file():

@@ -42,7 +42,7 @@ class EmotionTrainer(Trainer):
     - The loss is exact for every layout of batches (`multilabel_loss`), and each evaluation sweeps the thresholds.
     - The classifier starts from nothing while the encoder only adapts: `args.head_learning_rate` is its own rate.
     - Training batches come from `StepBatches`, by similar length where `train_sampling_strategy` says so.
-    - Checkpoints are kept in `args.output_dir`/checkpoints, each known to be whole; nothing else is written, or pushed.
+    - Checkpoints are kept in `args.output_dir`/checkpoints, each known to be whole; nothing is pushed.
     """
 
     args: FinetuneArguments
@@ -62,6 +62,8 @@ class EmotionTrainer(Trainer):
         compute_metrics: Callable | None = threshold_sweep,
         callbacks: Sequence[TrainerCallback] = (),
     ):
+        if args.teacher and "text" not in train_dataset.column_names:
+            raise ValueError("teachers need the texts: give a train_dataset with `text` and `labels`")
         if "text" in train_dataset.column_names:
             train_set = encode(train_dataset, processing_class, args.max_seq_length)
             if args.teacher:
@@ -107,7 +109,8 @@ class EmotionTrainer(Trainer):
             return super().create_optimizer(model)
         optimizer = super().create_optimizer(model)
         named = (self.model if model is None else model).named_parameters()
-        head = {id(parameter) for name, parameter in named if name.removeprefix("module.") in self.head}
+        plain = ((name.replace("_orig_mod.", "").removeprefix("module."), parameter) for name, parameter in named)
+        head = {id(parameter) for name, parameter in plain if name in self.head}
         for group in list(optimizer.param_groups):
             cold = [parameter for parameter in group["params"] if id(parameter) in head]
             if cold:
@@ -126,7 +129,7 @@ class EmotionTrainer(Trainer):
             accumulated=args.gradient_accumulation_steps,
             seed=args.seed if args.data_seed is None else args.data_seed,
             shuffled=strategy != "sequential",
-            lengths=list(self.train_dataset[args.length_column_name]) if by_length else None,
+            lengths=list(self.train_dataset["length"]) if by_length else None,
             drop_last=args.dataloader_drop_last,
         )
         # Not prepared by accelerate, which would share out the batches once more.
@@ -177,10 +180,7 @@ class EmotionTrainer(Trainer):
         }
 
     def end(self) -> None:
-        """Wait for the other processes, then part from them.
-
-        A process that left while the main one still writes results would have the launcher end them all.
-        """
+        """As in the Trainer, once every process has come here; see `leave_together`."""
         self.accelerator.wait_for_everyone()
         super().end()
 
