@@ -3,8 +3,6 @@
 python -m benchmarks.folded_pipeline outputs/minilm
 """
 
-from pathlib import Path
-
 import numpy as np
 from sklearn.metrics import f1_score
 from tqdm.auto import tqdm
@@ -13,11 +11,11 @@ from transformers import pipeline
 from utils.arguments import plain_parser
 from utils.console import one_sentence_errors
 from utils.evaluation.report import markdown_table
-from utils.run_folder import RunFolder, read_json
+from utils.run_folder import RESULTS_FILE, RunFolder
 
 
-def main(run: Path) -> None:
-    names, (texts, gold, _) = RunFolder(run).read_predictions("test")
+def main(run: RunFolder) -> None:
+    names, (texts, gold, _) = run.read_predictions("test")
     classifier = pipeline("text-classification", model=str(run), top_k=None, batch_size=32)
     by_length = np.argsort([len(text) for text in texts])
     decided = np.zeros(gold.shape, dtype=int)
@@ -25,7 +23,7 @@ def main(run: Path) -> None:
     for row, answer in zip(by_length, tqdm(answers, total=len(texts)), strict=True):
         scores = {item["label"]: item["score"] for item in answer}
         decided[row] = [scores[name] >= 0.5 for name in names]
-    results, lines = read_json(run / "all_results.json"), []
+    results, lines = run.read(RESULTS_FILE), []
     for average in ("micro", "macro"):
         found = f1_score(gold.astype(int), decided, average=average, zero_division=0)
         lines.append([f"{average}-F1", f"{found:.4f}", f"{results[f'test_f1_{average}']:.4f}"])
@@ -34,6 +32,6 @@ def main(run: Path) -> None:
 
 if __name__ == "__main__":
     parser = plain_parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="OUTPUT_DIR")
+    parser.add_argument("run", type=RunFolder, metavar="OUTPUT_DIR")
     with one_sentence_errors():
         main(**vars(parser.parse_args()))

@@ -14,10 +14,12 @@ from transformers import (
     DataCollatorForLanguageModeling,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    TrainingArguments,
+    PrinterCallback,
     set_seed,
 )
 
+from utils.arguments import FinetuneArguments
+from utils.training.progress import TrainingTable
 from utils.training.trainer import EmotionTrainer
 
 
@@ -32,22 +34,29 @@ def pretrain(
     missing = teller.base_model.load_state_dict(model.base_model.state_dict(), strict=False).missing_keys
     assert not missing, missing
     with tempfile.TemporaryDirectory() as folder:
-        args = TrainingArguments(
-            folder,
+        args = FinetuneArguments(
+            output_dir=folder,
             learning_rate=2e-4,
+            head_learning_rate=2e-3,
             num_train_epochs=epochs,
             per_device_train_batch_size=32,
-            warmup_steps=0.1,
-            weight_decay=0.01,
-            train_sampling_strategy="group_by_length",
-            bf16=bf16,
+            precision="bf16" if bf16 else "fp32",
             use_cpu=not torch.cuda.is_available(),
             seed=seed,
+            eval_strategy="no",
             save_strategy="no",
-            logging_strategy="epoch",
-            disable_tqdm=True,
+            load_best_model_at_end=False,
         )
-        collator = DataCollatorForLanguageModeling(tokenizer)
-        trainer = EmotionTrainer(teller, args, head_learning_rate=2e-3, train_dataset=rows, data_collator=collator)
+        trainer = EmotionTrainer(
+            model=teller,
+            args=args,
+            train_dataset=rows,
+            processing_class=tokenizer,
+            data_collator=DataCollatorForLanguageModeling(tokenizer),
+            compute_loss_func=None,
+            compute_metrics=None,
+        )
+        trainer.remove_callback(TrainingTable)  # of scores, which there are none of; the loss is printed instead
+        trainer.add_callback(PrinterCallback)
         trainer.train()
     model.base_model.load_state_dict(teller.base_model.state_dict(), strict=False)  # all but a pooler

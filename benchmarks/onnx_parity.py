@@ -4,7 +4,6 @@ python run_export.py outputs/minilm && python -m benchmarks.onnx_parity outputs/
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import f1_score
@@ -19,11 +18,11 @@ from utils.run_folder import ONNX_FILES, RunFolder
 COMPARED_ROWS = 200
 
 
-def main(run: Path) -> None:
-    _, (texts, gold, _) = RunFolder(run).read_predictions("validation")
-    files = {"torch fp32": run / "model.safetensors"} | {f"onnx {kind}": run / ONNX_FILES[kind] for kind in ONNX_FILES}
+def main(run: RunFolder) -> None:
+    _, (texts, gold, _) = run.read_predictions("validation")
+    files = {"torch fp32": "model.safetensors"} | {f"onnx {kind}": file for kind, file in ONNX_FILES.items()}
     reference, lines = None, []
-    for name, path in files.items():
+    for name, file in files.items():
         backend, precision = name.split()
         classifier, thresholds = load_classifier(str(run), backend=backend, precision=precision)
         classifier.predict(texts[:64])
@@ -34,8 +33,9 @@ def main(run: Path) -> None:
         reference = (probabilities, decided) if reference is None else reference
         difference = np.abs(probabilities - reference[0])[:COMPARED_ROWS].max()
         scores = [f1_score(gold, decided, average=average, zero_division=0) for average in ("micro", "macro")]
+        megabytes = (run.path / file).stat().st_size / 1e6
         lines.append(
-            [name, f"{path.stat().st_size / 1e6:.1f}", f"{difference:.1e}", f"{(decided != reference[1]).mean():.2%}",
+            [name, f"{megabytes:.1f}", f"{difference:.1e}", f"{(decided != reference[1]).mean():.2%}",
              *(f"{score:.4f}" for score in scores), f"{speed:.0f}"]
         )  # fmt: skip
     header = ["validation", "MB", f"largest difference, {min(COMPARED_ROWS, len(texts))} texts", "decisions changed",
@@ -45,6 +45,6 @@ def main(run: Path) -> None:
 
 if __name__ == "__main__":
     parser = plain_parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="OUTPUT_DIR")
+    parser.add_argument("run", type=RunFolder, metavar="OUTPUT_DIR")
     with one_sentence_errors():
         main(**vars(parser.parse_args()))

@@ -1,4 +1,4 @@
-"""What pays? One ingredient at a time against the plain recipe, trained on train and judged on validation alone.
+"""What pays? One ingredient at a time against the plain recipe, trained on train and scored on validation alone.
 
     python -m benchmarks.quality_study --list
     python -m benchmarks.quality_study --variants plain rate_1e-4 --seeds 42 43 --rows 10000
@@ -32,13 +32,13 @@ from datasets import Dataset
 from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
-from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArguments, set_seed
+from transformers import TrainerCallback, set_seed
 
 from benchmarks.further_pretraining import pretrain
-from benchmarks.threshold_strategies import f1
 from utils.arguments import (
     HUB_DATASET,
     DataArguments,
+    FinetuneArguments,
     ModelArguments,
     OutputArguments,
     ThresholdArguments,
@@ -49,12 +49,13 @@ from utils.data.encoding import encode
 from utils.data.labels import multi_hot
 from utils.data.splits import label_names, load_splits, stratified_subset
 from utils.evaluation.report import markdown_table
-from utils.evaluation.thresholds import decide, fit_thresholds
+from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
 from utils.model.head import init_head_bias, output_layer, start_pooler_as_identity
 from utils.model.loading import load_model, load_tokenizer, resolve_model
 from utils.model.pooling import pool_by_mean
-from utils.run_folder import RESULTS_FILE, RunFolder, read_json
+from utils.run_folder import RESULTS_FILE, RUN_FILE, RunFolder
 from utils.training.losses import multilabel_loss
+from utils.training.progress import TrainingTable
 from utils.training.trainer import EmotionTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -210,8 +211,9 @@ def combined(name: str) -> Variant:
 class StudyTrainer(EmotionTrainer):
     """The project's Trainer with the ingredients that need one."""
 
-    def __init__(self, *args, variant: Variant, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, variant: Variant, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.remove_callback(TrainingTable)  # of a run without evaluations it would be empty
         self.variant = variant
         if not variant.pooler_as_head:
             self.head = {name for name in self.head if ".pooler." not in name}
@@ -280,19 +282,19 @@ def probabilities(model: nn.Module, tokenizer, data: Dataset, bf16: bool, batch_
     return result
 
 
-def unseen_scores(gold: np.ndarray, judged: np.ndarray, fitted_rows: int | None = None, splits: int = 20) -> dict:
-    """Micro- and macro-F1 of `calibrated` thresholds on rows they were not fitted on; BCE and mAP."""
+def unseen_scores(gold: np.ndarray, answers: np.ndarray, fitted_rows: int | None = None, splits: int = 20) -> dict:
+    """Micro- and macro-F1 of `expected_f1` thresholds on rows they were not fitted on; BCE and mAP."""
     rng, scores = np.random.default_rng(0), {"f1_micro": [], "f1_macro": []}
     for _ in range(splits):
         order = rng.permutation(len(gold))
         fitted, other = np.split(order, [fitted_rows or len(gold) // 2])
         for metric, values in scores.items():
-            cuts = fit_thresholds(gold[fitted], judged[fitted], "calibrated", metric)
-            values.append(f1(gold[other], decide(judged[other], cuts), metric))
-    clipped = np.clip(judged.astype(np.float64), 1e-7, 1 - 1e-7)
+            thresholds = fit_thresholds(gold[fitted], answers[fitted], "expected_f1", metric)
+            values.append(micro_and_macro_f1(gold[other], decide(answers[other], thresholds))[metric])
+    clipped = np.clip(answers.astype(np.float64), 1e-7, 1 - 1e-7)
     return {name: round(statistics.mean(values), 5) for name, values in scores.items()} | {
         "bce": round(float(-(gold * np.log(clipped) + (1 - gold) * np.log1p(-clipped)).mean()), 5),
-        "map": round(float(average_precision_score(gold, judged, average="macro")), 5),
+        "map": round(float(average_precision_score(gold, answers, average="macro")), 5),
     }
 
 
@@ -308,13 +310,15 @@ def train_one(
     ]
     argv += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
     argv += ["--logging_strategy", "no", "--disable_tqdm", "true", "--output_dir", str(options.folder / "trainer")]
-    kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, TrainingArguments)
+    kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, FinetuneArguments)
     data_args, model_args, _, _, args = parse_arguments(kinds, argv, "")
+    if args.teacher:
+        raise InputError(f"{options.recipe} has teachers, and the study knows gold labels alone; give another recipe.")
     names = label_names(splits)
     train = stratified_subset(splits["train"], options.rows or data_args.max_train_samples, seed)
     path, _ = resolve_model(model_args.model_name_or_path)
     tokenizer = load_tokenizer(path)
-    train_set, dev = (encode(split, tokenizer, model_args.max_seq_length) for split in (train, splits["validation"]))
+    train_set, dev = (encode(split, tokenizer, args.max_seq_length) for split in (train, splits["validation"]))
     gold, dev_gold = multi_hot(train["labels"], len(names)), multi_hot(splits["validation"]["labels"], len(names))
     set_seed(seed)
     model, _ = load_model(path, names)
@@ -339,9 +343,8 @@ def train_one(
 
     averages = RunningAverages(model, options.ema)
     trainer = StudyTrainer(
-        model, args, variant=variant, head_learning_rate=model_args.head_learning_rate, train_dataset=train_set,
-        processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer), compute_loss_func=loss,
-        callbacks=[averages],
+        model=model, args=args, variant=variant, train_dataset=train_set, processing_class=tokenizer,
+        compute_loss_func=loss, callbacks=[averages],
     )  # fmt: skip
     final_loss = trainer.train().training_loss
     minutes = (time.process_time() - started) / 60
@@ -349,25 +352,25 @@ def train_one(
     results = []
     for suffix, state in states.items():
         model.load_state_dict(state)
-        judged = probabilities(model, tokenizer, dev, args.bf16)
+        answers = probabilities(model, tokenizer, dev, args.bf16)
         run = f"{options.recipe.stem}_{name}{suffix}_{seed}_{len(train)}"
-        np.save(options.folder / f"{run}_dev.npy", judged)
+        np.save(options.folder / f"{run}_dev.npy", answers)
         setting = {"recipe": options.recipe.stem, "variant": name + suffix, "seed": seed, "rows": len(train)}
         setting |= {"epochs": args.num_train_epochs, "minutes": round(minutes, 1), "train_loss": round(final_loss, 5)}
-        results.append(setting | unseen_scores(dev_gold, judged, data_args.max_eval_samples))
+        results.append(setting | unseen_scores(dev_gold, answers, data_args.max_eval_samples))
         print(json.dumps(results[-1]), flush=True)
     return results
 
 
-def score_run(recipe: str, name: str, run: Path, path: Path) -> None:
+def score_run(recipe: str, name: str, run: RunFolder, path: Path) -> None:
     """Append what a finished run of run_finetune.py is on the study's scale."""
-    record, results = read_json(run / "run.json"), read_json(run / RESULTS_FILE)
-    _, (_, gold, judged) = RunFolder(run).read_predictions("validation")
+    record, results = run.read(RUN_FILE), run.read(RESULTS_FILE)
+    _, (_, gold, answers) = run.read_predictions("validation")
     setting = {"recipe": recipe, "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
     setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": None}
     setting |= {"train_loss": round(results["train_loss"], 5)}
     with path.open("a") as file:
-        file.write(json.dumps(setting | unseen_scores(gold, judged)) + "\n")
+        file.write(json.dumps(setting | unseen_scores(gold, answers)) + "\n")
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -423,7 +426,7 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{name:28}{variant}" for name, variant in VARIANTS.items()))
     elif options.score:
-        for run in map(Path, options.score[1:]):
+        for run in map(RunFolder, options.score[1:]):
             score_run(options.recipe.stem, options.score[0], run, options.results)
     elif options.table:
         print(table(read_results(options.results)))
@@ -431,7 +434,7 @@ def main() -> None:
         variants = {name: combined(name) for name in options.variants}
         options.folder.mkdir(parents=True, exist_ok=True)
         options.results.parent.mkdir(parents=True, exist_ok=True)
-        data = load_splits(os.environ.get("GOEMOTIONS_DIR", HUB_DATASET))
+        data = load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)
         data.pop("test", None)
         done = {(r["recipe"], r["variant"], r["seed"], r["rows"]) for r in read_results(options.results)}
         rows = options.rows or yaml.safe_load(options.recipe.read_text()).get("max_train_samples", len(data["train"]))

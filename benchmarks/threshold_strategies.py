@@ -4,15 +4,14 @@
 
 Reads predictions/validation.parquet of finished runs. For each strategy and the score it is fitted for:
 the mean score on the unseen half with a 95 % interval, how much of the fitted half's score did not carry over, and the
-difference to the plain cut per label on the same halves. Intervals use the corrected variance of Nadeau and Bengio
-(2003), since halves overlap; a difference whose interval holds zero is a tie. --rows fits on so many rows instead of
-half. The last columns show what folding does to the scores: how often the top label is right, and calibration error.
+difference to the plain threshold per label on the same halves. Intervals use the corrected variance of Nadeau and
+Bengio (2003), since halves overlap; a difference whose interval holds zero is a tie. --rows fits on so many rows
+instead of half. The last columns show what folding does to the scores: how often the top label is right, and
+calibration error.
 
 With --test, a second table follows for the report: fitted on all of validation, scored there and on test, with 95 %
 bootstrap intervals. Nothing is to be chosen by it.
 """
-
-from pathlib import Path
 
 import numpy as np
 from scipy.special import logit
@@ -22,21 +21,16 @@ from utils.console import one_sentence_errors
 from utils.evaluation.bootstrap import intervals
 from utils.evaluation.calibration import calibrate, expected_calibration_error
 from utils.evaluation.report import markdown_table
-from utils.evaluation.thresholds import METRICS, STRATEGIES, decide, fit_thresholds
+from utils.evaluation.thresholds import METRICS, STRATEGIES, decide, fit_thresholds, micro_and_macro_f1
 from utils.run_folder import RunFolder
-
-
-def f1(gold: np.ndarray, decided: np.ndarray, metric: str) -> float:
-    hits, total = (decided & (gold > 0)).sum(axis=0), decided.sum(axis=0) + gold.sum(axis=0)
-    return 2 * hits.sum() / total.sum() if metric == "f1_micro" else float(np.mean(2 * hits / np.maximum(total, 1)))
 
 
 def interval(values: np.ndarray, ratio: float) -> float:
     return 1.96 * values.std(ddof=1) * np.sqrt(1 / len(values) + ratio)
 
 
-def study(run: Path, splits: int, rows: int | None) -> str:
-    _, (_, gold, probabilities) = RunFolder(run).read_predictions("validation")
+def study(run: RunFolder, splits: int, rows: int | None) -> str:
+    _, (_, gold, probabilities) = run.read_predictions("validation")
     size = rows or len(gold) // 2
     ratio = (len(gold) - size) / size if rows is None else 1.0
     kinds = [(s, m) for m in METRICS for s in STRATEGIES]
@@ -46,10 +40,11 @@ def study(run: Path, splits: int, rows: int | None) -> str:
         order = rng.permutation(len(gold))
         fitted, other = order[:size], order[size:]
         for strategy, metric in kinds:
-            cuts = fit_thresholds(gold[fitted], probabilities[fitted], strategy, metric)
+            thresholds = fit_thresholds(gold[fitted], probabilities[fitted], strategy, metric)
             for part, scores in ((fitted, seen), (other, unseen)):
-                scores[strategy, metric].append(f1(gold[part], decide(probabilities[part], cuts), metric))
-            folded = calibrate(probabilities[other], np.ones(len(cuts)), -logit(cuts))
+                found = micro_and_macro_f1(gold[part], decide(probabilities[part], thresholds))
+                scores[strategy, metric].append(found[metric])
+            folded = calibrate(probabilities[other], np.ones(len(thresholds)), -logit(thresholds))
             top[strategy, metric].append((gold[other, :][np.arange(len(other)), folded.argmax(axis=1)] > 0).mean())
             error[strategy, metric].append(expected_calibration_error(gold[other], folded))
     lines = []
@@ -66,19 +61,19 @@ def study(run: Path, splits: int, rows: int | None) -> str:
     return f"{run}: fitted on {size:,} rows, {splits} splits\n\n{markdown_table(header, lines)}"
 
 
-def report(run: Path) -> str:
+def report(run: RunFolder) -> str:
     (_, (_, gold, probabilities)), (_, (_, test_gold, test_probabilities)) = (
-        RunFolder(run).read_predictions(split) for split in ("eval", "test")
+        run.read_predictions(split) for split in ("validation", "test")
     )
     lines = []
     for metric in METRICS:
         for strategy in STRATEGIES:
-            cuts = fit_thresholds(gold, probabilities, strategy, metric)
+            thresholds = fit_thresholds(gold, probabilities, strategy, metric)
             cells = [f"{metric.replace('f1_', '')}-F1", strategy.replace("_", " ")]
             scores = []
             for truth, answers in ((gold, probabilities), (test_gold, test_probabilities)):
-                bounds = intervals(truth, answers, cuts)
-                scores.append(f1(truth, decide(answers, cuts), metric))
+                bounds = intervals(truth, answers, thresholds)
+                scores.append(micro_and_macro_f1(truth, decide(answers, thresholds))[metric])
                 cells.append(
                     f"{scores[-1]:.4f} ({bounds[f'{metric}_ci_low']:.4f} to {bounds[f'{metric}_ci_high']:.4f})"
                 )
@@ -88,7 +83,7 @@ def report(run: Path) -> str:
 
 if __name__ == "__main__":
     parser = plain_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="OUTPUT_DIR")
+    parser.add_argument("runs", nargs="+", type=RunFolder, metavar="OUTPUT_DIR")
     parser.add_argument("--splits", type=int, default=50)
     parser.add_argument("--rows", type=int)
     parser.add_argument("--test", action="store_true")

@@ -30,34 +30,33 @@ import torch
 from datasets import DatasetDict
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from utils.arguments import HUB_DATASET
+from utils.arguments import HUB_DATASET, FinetuneArguments
 from utils.console import one_sentence_errors, say
 from utils.data.encoding import encode
 from utils.data.labels import multi_hot
 from utils.data.splits import load_splits, stratified_subset
 from utils.evaluation.report import markdown_table
-from utils.evaluation.thresholds import decide, fit_thresholds
+from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
 from utils.machine import bf16_pays
 from utils.model.classifiers import EncoderClassifier
 from utils.model.head import init_head_bias, start_pooler_as_identity
 from utils.model.loading import load_model, load_tokenizer, resolve_model
 from utils.run_folder import write_json
 from utils.training.losses import multilabel_loss
+from utils.training.progress import TrainingTable
 from utils.training.trainer import EmotionTrainer
 
 RESULTS = Path(__file__).resolve().parent / "results"
-BF16 = bf16_pays(use_cpu=not torch.cuda.is_available())
-GROUPED = {"train_sampling_strategy": "group_by_length"}
-# name: what TrainingArguments get, and what is special about the side
+# name: the arguments it differs in, and what else is special about the side
 SIDES = {
     "padded": ({}, {"padding": 128}),
     "dynamic": ({}, {}),
-    "ours": ({**GROUPED, "bf16": BF16}, {}),
-    "ours, random order": ({"bf16": BF16}, {}),
-    "ours, fp32": (GROUPED, {}),
-    "ours, AdamW not fused": ({**GROUPED, "bf16": BF16, "optim": "adamw_torch"}, {}),
-    "ours, eager attention": ({**GROUPED, "bf16": BF16}, {"attention": "eager"}),
-    "ours, compiled": ({**GROUPED, "bf16": BF16}, {"compile": True}),
+    "ours": ({}, {}),
+    "ours, random order": ({"train_sampling_strategy": "random"}, {}),
+    "ours, fp32": ({"precision": "fp32"}, {}),
+    "ours, AdamW not fused": ({"optim": "adamw_torch"}, {}),
+    "ours, eager attention": ({}, {"attention": "eager"}),
+    "ours, compiled": ({}, {"compile": True}),
 }
 
 
@@ -74,8 +73,13 @@ class Clock(TrainerCallback):
             self.first = self.seconds
 
 
-def train(side: str, count: int, seed: int, epochs: float = 1.0) -> tuple[float, float, EncoderClassifier]:
-    """Train on `count` rows; seconds in all and of the first step, and what came out."""
+def train(
+    side: str, count: int, seed: int, precision: str, epochs: float = 1.0
+) -> tuple[float, float, EncoderClassifier]:
+    """Train on `count` rows; seconds in all and of the first step, and what came out.
+
+    `precision` is that of our sides, unless it is what one differs in.
+    """
     options, special = SIDES[side]
     rows = stratified_subset(splits()["train"], count, seed=0)
     path, _ = resolve_model("minilm")
@@ -90,37 +94,46 @@ def train(side: str, count: int, seed: int, epochs: float = 1.0) -> tuple[float,
         model.compile(dynamic=True)
     padding = {"padding": "max_length", "max_length": special["padding"]} if "padding" in special else {}
     with tempfile.TemporaryDirectory() as folder:
-        args = TrainingArguments(
-            folder, seed=seed, num_train_epochs=epochs, per_device_train_batch_size=32, learning_rate=2e-4,
+        shared = dict(
+            output_dir=folder, seed=seed, num_train_epochs=epochs, per_device_train_batch_size=32, learning_rate=2e-4,
             weight_decay=0.01, warmup_steps=0.1, save_strategy="no", logging_strategy="no", report_to=[],
             disable_tqdm=True, use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=torch.cuda.is_available(),
-            **options,
         )  # fmt: skip
-        trainer = (EmotionTrainer if side.startswith("ours") else Trainer)(
-            model,
-            args,
+        if side.startswith("ours"):
+            without_evaluation = {"eval_strategy": "no", "load_best_model_at_end": False}
+            kind, args = (
+                EmotionTrainer,
+                FinetuneArguments(**shared, **without_evaluation, **{"precision": precision} | options),
+            )
+        else:
+            kind, args = Trainer, TrainingArguments(**shared, **options)
+        trainer = kind(
+            model=model,
+            args=args,
             train_dataset=encode(rows, tokenizer, 128),
+            processing_class=tokenizer,
             data_collator=DataCollatorWithPadding(tokenizer, **padding),
             compute_loss_func=multilabel_loss,
             callbacks=[clock := Clock()],
         )
-        trainer.remove_callback(PrinterCallback)
+        for talkative in (PrinterCallback, TrainingTable):
+            trainer.remove_callback(talkative)
         trainer.train()
     return clock.seconds, clock.first, EncoderClassifier(model, tokenizer)
 
 
-def rate(side: str, count: int, seed: int) -> float:
+def rate(side: str, count: int, seed: int, precision: str) -> float:
     """Rows per second; a compiled model's first step, in which it is compiled, does not count."""
-    seconds, first, _ = train(side, count, seed)
+    seconds, first, _ = train(side, count, seed, precision)
     if "compiled" in side:
         say(f"{side}: {first:.0f} s for the first step")
         return (count - 32) / (seconds - first)
     return count / seconds
 
 
-def judge(side: str, count: int, seed: int, epochs: float) -> tuple[float, np.ndarray]:
+def score_side(side: str, count: int, seed: int, precision: str, epochs: float) -> tuple[float, np.ndarray]:
     """Minutes of training, and the probabilities of the validation comments."""
-    seconds, _, classifier = train(side, count, seed, epochs)
+    seconds, _, classifier = train(side, count, seed, precision, epochs)
     return seconds / 60, classifier.predict(list(splits()["validation"]["text"]))
 
 
@@ -134,11 +147,11 @@ def apart(function: Callable, *arguments: object) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def speed(count: int, sides: list[str], repeats: int) -> dict:
+def speed(count: int, sides: list[str], repeats: int, precision: str) -> dict:
     rates: dict[str, list[float]] = {side: [] for side in sides}
     for repeat in range(repeats):
         for side in sides:
-            rates[side].append(apart(rate, side, count, repeat))
+            rates[side].append(apart(rate, side, count, repeat, precision))
             say(f"{repeat + 1}/{repeats}  {side}: {rates[side][-1]:.1f} rows/s")
     medians = {side: statistics.median(values) for side, values in rates.items()}
     lines = [
@@ -147,10 +160,12 @@ def speed(count: int, sides: list[str], repeats: int) -> dict:
         for side, median in medians.items()
     ]  # fmt: skip
     say("\n" + markdown_table(["side", "rows/s", "range", "× padded", "× dynamic", "× ours"], lines))
-    return {"rows": count, "repeats": repeats, "bf16": BF16, "rows_per_second": medians, "all": rates}
+    return {
+        "rows": count, "repeats": repeats, "bf16": precision == "bf16", "rows_per_second": medians, "all": rates,
+    }  # fmt: skip
 
 
-def quality(count: int, seeds: list[int], epochs: float) -> dict:
+def quality(count: int, seeds: list[int], precision: str, epochs: float) -> dict:
     """Dev F1 of both sides: thresholds fitted on one half, scored on the other, both ways."""
     validation = splits()["validation"]
     gold = multi_hot(validation["labels"], len(validation.features["labels"].feature.names))
@@ -158,13 +173,14 @@ def quality(count: int, seeds: list[int], epochs: float) -> dict:
     scores: dict[str, list[dict]] = {"dynamic": [], "ours": []}
     for seed in seeds:
         for side in scores:
-            minutes, probabilities = apart(judge, side, count, seed, epochs)
+            minutes, probabilities = apart(score_side, side, count, seed, precision, epochs)
             result = {"minutes": minutes}
             for metric in ("f1_micro", "f1_macro"):
                 f1s = []
                 for half in (0, 1):
-                    fitted = fit_thresholds(gold[halves != half], probabilities[halves != half], "calibrated", metric)
-                    f1s.append(f1(gold[halves == half], decide(probabilities[halves == half], fitted), metric))
+                    fitted = fit_thresholds(gold[halves != half], probabilities[halves != half], "expected_f1", metric)
+                    decided = decide(probabilities[halves == half], fitted)
+                    f1s.append(micro_and_macro_f1(gold[halves == half], decided)[metric])
                 result[metric] = float(np.mean(f1s))
             scores[side].append(result)
             say(f"seed {seed}  {side}: " + ", ".join(f"{key} {value:.4f}" for key, value in result.items()))
@@ -177,11 +193,6 @@ def quality(count: int, seeds: list[int], epochs: float) -> dict:
     return {"rows": count, "epochs": epochs, "seeds": seeds, "scores": scores}
 
 
-def f1(gold: np.ndarray, decided: np.ndarray, metric: str) -> float:
-    hits, total = (decided & (gold > 0)).sum(axis=0), decided.sum(axis=0) + gold.sum(axis=0)
-    return 2 * hits.sum() / total.sum() if metric == "f1_micro" else float(np.mean(2 * hits / np.maximum(total, 1)))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quality", action="store_true", help="validation scores instead of speed")
@@ -189,11 +200,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--side", nargs="+", choices=SIDES, default=[s for s in SIDES if "compiled" not in s])
     args = parser.parse_args()
-    say(f"{torch.get_num_threads()} CPU threads, bf16 {'on' if BF16 else 'off'}")
+    precision = "bf16" if bf16_pays(use_cpu=not torch.cuda.is_available()) else "fp32"
+    say(f"{torch.get_num_threads()} CPU threads, ours in {precision}")
     if args.quality:
-        write_json(RESULTS / "training_quality.json", quality(args.rows or 5000, [42, 43, 44], epochs=2))
+        write_json(RESULTS / "training_quality.json", quality(args.rows or 5000, [42, 43, 44], precision, epochs=2))
     else:
-        write_json(RESULTS / "training_speed.json", speed(args.rows or 960, args.side, args.repeats))
+        write_json(RESULTS / "training_speed.json", speed(args.rows or 960, args.side, args.repeats, precision))
 
 
 if __name__ == "__main__":

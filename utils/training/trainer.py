@@ -150,7 +150,7 @@ class EmotionTrainer(Trainer):
         # With group_by_length the Trainer would shuffle evaluation too, and predictions would lose their rows.
         return SequentialSampler(eval_dataset)
 
-    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
