@@ -57,10 +57,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     run = output_args.open_run(args.output_dir)
 
     # 2. Comments and their emotions.
-    splits = load_splits(
-        data_args.dataset_name, data_args.dataset_config_name, data_args.allow_unlabelled, data_args.taxonomy
-    )
-    dataset, names = describe(data_args.dataset_name, splits), label_names(splits)
+    splits = load_splits(data_args, args.seed)
+    dataset, names = describe(data_args, splits, args.seed), label_names(splits)
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
     dataset["rows"] = {split: len(comments) for split, comments in splits.items()}

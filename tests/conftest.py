@@ -31,6 +31,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from utils.arguments import DataArguments
 from utils.data.rows import read_rows
 from utils.data.splits import DEMO_FOLDER, load_splits
 from utils.inference.output import OutputFile
@@ -43,7 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def demo() -> DatasetDict:
-    return load_splits("demo")
+    return load_splits(DataArguments("demo"))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +52,7 @@ def goemotions() -> DatasetDict:
     folder = os.environ.get("GOEMOTIONS_DIR")
     if not folder:
         pytest.skip("GOEMOTIONS_DIR is not set: no local copy of GoEmotions")
-    return load_splits(folder)
+    return load_splits(DataArguments(folder))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from transformers import AutoModel, PreTrainedTokenizerFast, pipeline
 import run_baseline
 import run_compare
 import run_finetune
+from utils.arguments import DataArguments
 from utils.console import InputError
 from utils.data.labels import GO_EMOTIONS
 from utils.data.splits import load_splits
@@ -224,7 +225,7 @@ def test_training_on_the_papers_groups(small_data, finetune_arguments, tmp_path)
     ]  # fmt: skip
     assert "test_ekman_f1_macro" not in results
     with pytest.raises(InputError, match="groups GoEmotions' 28 labels"):
-        load_splits(str(other_labels(tmp_path)), taxonomy="ekman")
+        load_splits(DataArguments(str(other_labels(tmp_path)), taxonomy="ekman"))
 
 
 def other_labels(folder):

@@ -38,10 +38,31 @@ class DataArguments:
     """Which comments, and how many of them."""
 
     dataset_name: str = field(
-        default=HUB_DATASET, metadata={"help": "a dataset id on the Hub, a local folder, or `demo`"}
+        default=HUB_DATASET, metadata={"help": "a dataset id on the Hub, a local folder or file, or `demo`"}
     )
     dataset_config_name: str | None = field(
         default=None, metadata={"help": "the Hub dataset's configuration (GoEmotions: simplified)"}
+    )
+    text_column: str | None = field(
+        default=None, metadata={"help": "the column that holds the text (unset: `text`, or another usual name)"}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "the column that holds the labels (unset: `labels`, or another usual name)"}
+    )
+    label_columns: str | None = field(
+        default=None, metadata={"help": "columns of zeros and ones, one for each label: A,B,C"}
+    )
+    label_separator: str | None = field(
+        default=None, metadata={"help": "what joins several labels in one cell of text (unset: a comma)"}
+    )
+    label_names: str | None = field(
+        default=None, metadata={"help": "names of ids: a file with one a line, A,B,C, or go_emotions"}
+    )
+    validation_share: float | None = field(
+        default=None, metadata={"help": "share of a dataset without splits to validate on (a single file: 0.1)"}
+    )
+    test_share: float | None = field(
+        default=None, metadata={"help": "share of a dataset without splits to test on (a single file: 0.1)"}
     )
     max_train_samples: int | None = field(
         default=None, metadata={"help": "train on a label-stratified subset of this size (unset: all rows)"}
@@ -55,7 +76,17 @@ class DataArguments:
     allow_unlabelled: bool = field(default=False, metadata={"help": "accept rows without labels, as all-zero targets"})
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"max_train_samples": (1, None), "max_eval_samples": (1, None)})
+        check_ranges(
+            self,
+            {
+                "max_train_samples": (1, None), "max_eval_samples": (1, None), "validation_share": (0, 1),
+                "test_share": (0, 1),
+            },
+        )  # fmt: skip
+        if self.label_column and self.label_columns:
+            raise InputError("--label_column and --label_columns were both given; give one of them.")
+        if self.label_separator == "":
+            raise InputError("--label_separator is empty; give the sign that joins labels, such as ';'.")
 
 
 @dataclass

@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 from conftest import run_python
 
+from utils.arguments import DataArguments
 from utils.console import InputError
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.splits import fingerprint, label_names, load_splits, regroup, stratified_subset
@@ -35,31 +36,33 @@ def write(folder, suffix, split="train", rows=ROWS, names=False):
 @pytest.mark.parametrize("names", [False, True], ids=["ids", "names"])
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl", ".parquet"])
 def test_every_format_gives_the_same_rows(tmp_path, suffix, names):
+    (tmp_path / "emotions.txt").write_text("\n".join(GO_EMOTIONS))
     write(tmp_path, suffix, "train", names=names)
     write(tmp_path, suffix, "dev", names=names)
-    splits = load_splits(str(tmp_path))
+    splits = load_splits(DataArguments(str(tmp_path)))
     assert set(splits) == {"train", "validation"}
     assert label_names(splits) == list(GO_EMOTIONS)
     assert list(zip(splits["train"]["text"], splits["train"]["labels"], strict=True)) == ROWS
     write(tmp_path, suffix, "test", names=names)
-    assert load_splits(str(tmp_path))["test"]["text"][0] == ROWS[0][0]
+    assert load_splits(DataArguments(str(tmp_path)))["test"]["text"][0] == ROWS[0][0]
 
 
 def test_other_label_sets_come_from_the_data_or_a_labels_file(tmp_path):
     for split in ("train", "validation"):
         (tmp_path / f"{split}.csv").write_text('text,labels\ngood,"up,calm"\nbad,down\n')
-    assert label_names(load_splits(str(tmp_path))) == ["calm", "down", "up"]
+    assert label_names(load_splits(DataArguments(str(tmp_path)))) == ["calm", "down", "up"]
     (tmp_path / "labels.txt").write_text("up\ndown\ncalm")
-    assert label_names(load_splits(str(tmp_path))) == ["up", "down", "calm"]
+    assert label_names(load_splits(DataArguments(str(tmp_path)))) == ["up", "down", "calm"]
 
 
 def test_every_problem_is_reported_with_file_and_line(tmp_path):
+    (tmp_path / "emotions.txt").write_text("\n".join(GO_EMOTIONS))
     write(tmp_path, ".tsv", "validation")
     lines = [b"fine\t27\ta", b"out of range\t28\tb", b"unknown name\tjoi\tc", b" \t3\td", b"no labels\t\te",
              b"twice\t4,4\tf", b"broken \xff utf-8\t4\tg", b"only text", b"good\t1\th"]  # fmt: skip
     (tmp_path / "train.tsv").write_bytes(b"\n".join(lines))
     with pytest.raises(InputError) as caught:
-        load_splits(str(tmp_path))
+        load_splits(DataArguments(str(tmp_path)))
     message = str(caught.value)
     assert "7 problem(s)" in message
     for line, words in {
@@ -73,10 +76,11 @@ def test_every_problem_is_reported_with_file_and_line(tmp_path):
 
 
 def test_only_the_first_twenty_problems_are_listed(tmp_path):
+    (tmp_path / "emotions.txt").write_text("\n".join(GO_EMOTIONS))
     write(tmp_path, ".tsv", "validation")
     write(tmp_path, ".tsv", "train", rows=[("text", [99])] * 50)
     with pytest.raises(InputError, match="50 problem") as caught:
-        load_splits(str(tmp_path))
+        load_splits(DataArguments(str(tmp_path)))
     assert str(caught.value).count("outside 0 to 27") == 20
     assert "30 more" in str(caught.value)
 
@@ -85,31 +89,31 @@ def test_unlabelled_rows_are_taken_only_when_asked(tmp_path):
     for split in ("train", "validation"):
         (tmp_path / f"{split}.jsonl").write_text('{"text": "a", "labels": []}\n{"text": "b", "labels": ["joy"]}\n')
     with pytest.raises(InputError, match="--allow_unlabelled"):
-        load_splits(str(tmp_path))
-    splits = load_splits(str(tmp_path), allow_unlabelled=True)
-    assert multi_hot(splits["train"]["labels"], 28).sum(axis=1).tolist() == [0, 1]
+        load_splits(DataArguments(str(tmp_path)))
+    splits = load_splits(DataArguments(str(tmp_path), allow_unlabelled=True))
+    assert multi_hot(splits["train"]["labels"], 1).sum(axis=1).tolist() == [0, 1]
 
 
 def test_a_missing_split_or_column_is_named(tmp_path):
-    write(tmp_path, ".csv", "train")
-    write(tmp_path, ".csv", "test")
+    write(tmp_path, ".csv", "train", names=True)
+    write(tmp_path, ".csv", "test", names=True)
     with pytest.raises(InputError, match="no validation split") as caught:
-        load_splits(str(tmp_path))
+        load_splits(DataArguments(str(tmp_path)))
     assert "test" in str(caught.value)
     (tmp_path / "validation.csv").write_text("comment,labels\nhello,joy\n")
     with pytest.raises(InputError, match="no column text"):
-        load_splits(str(tmp_path))
+        load_splits(DataArguments(str(tmp_path)))
 
 
 def test_ambiguous_files_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no data"):
-        load_splits(str(tmp_path))
+        load_splits(DataArguments(str(tmp_path)))
     write(tmp_path, ".csv")
     write(tmp_path, ".tsv")
     with pytest.raises(InputError, match="2 files for the train split"):
-        load_splits(str(tmp_path))
+        load_splits(DataArguments(str(tmp_path)))
     with pytest.raises(InputError, match="no such folder"):
-        load_splits("./nowhere")
+        load_splits(DataArguments("./nowhere"))
 
 
 def test_without_the_hub_one_sentence_names_the_dataset_and_the_ways_on():
@@ -174,7 +178,7 @@ def test_goemotions_subsets(goemotions, seed):
 
 
 def test_the_fingerprint_is_of_the_content(demo, tmp_path):
-    assert fingerprint(demo) == fingerprint(load_splits("demo"))
+    assert fingerprint(demo) == fingerprint(load_splits(DataArguments("demo")))
     changed = demo["train"].select(range(10))
     assert fingerprint(demo) != fingerprint(type(demo)({**demo, "train": changed}))
 

@@ -9,13 +9,14 @@ import numpy as np
 from accelerate import PartialState
 from datasets import DatasetDict
 
+from utils.arguments import DataArguments
 from utils.data.splits import load_splits
 from utils.evaluation.predict import predict_splits
 from utils.machine import leave_together
 from utils.run_folder import RunFolder
 
 PartialState(cpu=True)
-splits = load_splits(sys.argv[2])
+splits = load_splits(DataArguments(sys.argv[2]))
 # 60 and 2 comments: shares of uneven size, and a process that gets none.
 splits = DatasetDict({**splits, "test": splits["test"].select(range(2))})
 _, predictions = predict_splits(RunFolder(sys.argv[1]), splits, "cpu")

@@ -218,8 +218,8 @@ def test_a_baseline_on_the_same_rows_stands_beside_the_model(finished_run, basel
 
 
 def test_a_local_copy_of_goemotions_is_known_for_what_it_is(goemotions, demo):
-    described = describe(str(ROOT / "data"), goemotions)
+    described = describe(DataArguments(str(ROOT / "data")), goemotions)
     assert described["sha256"] == GO_EMOTIONS_SHA256
     assert described["hub_id"] == HUB_DATASET
-    assert describe("demo", demo)["hub_id"] is None
-    assert describe("user/comments", demo)["hub_id"] == "user/comments"
+    assert describe(DataArguments("demo"), demo)["hub_id"] is None
+    assert describe(DataArguments("user/comments"), demo)["hub_id"] == "user/comments"

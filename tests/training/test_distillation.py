@@ -6,6 +6,7 @@ from conftest import run_python
 from safetensors.torch import load_file
 
 import run_finetune
+from utils.arguments import DataArguments
 from utils.console import InputError
 from utils.data.encoding import encode
 from utils.data.labels import multi_hot
@@ -26,7 +27,7 @@ def exact(monkeypatch):
 @pytest.fixture(scope="module")
 def validation(small_data, tiny_bert):
     """Comments whose probabilities the runs have stored, their names, and their rows as for training."""
-    split = load_splits(str(small_data))["validation"]
+    split = load_splits(DataArguments(str(small_data)))["validation"]
     names = split.features["labels"].feature.names
     return list(split["text"]), names, multi_hot(split["labels"], len(names)), encode(
         split, load_tokenizer(str(tiny_bert)), 64
@@ -66,7 +67,7 @@ def test_a_run_trains_on_softened_targets_and_names_its_teacher(
     run_finetune.main(
         [*finetune_arguments, "--output_dir", str(tmp_path), "--teacher", str(baseline_run), "--teacher_weight", "0.4"]
     )
-    train = load_splits(str(small_data))["train"]
+    train = load_splits(DataArguments(str(small_data)))["train"]
     answers = load_classifier(str(baseline_run))[0].predict(train["text"])
     gold = multi_hot(train["labels"], answers.shape[1])
     np.testing.assert_allclose(seen[0].train_dataset["labels"], 0.6 * gold + 0.4 * answers, atol=1e-6)

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 import run_finetune
-from utils.arguments import FinetuneArguments
+from utils.arguments import DataArguments, FinetuneArguments
 from utils.console import InputError
 from utils.data.encoding import encode
 from utils.data.splits import load_splits
@@ -129,7 +129,7 @@ def test_each_row_is_predicted_once_and_in_order_by_any_number_of_processes(
         finished_run, small_data, tmp_path / "together.npz", env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    _, alone = predict_splits(RunFolder(finished_run), load_splits(str(small_data)), "cpu")
+    _, alone = predict_splits(RunFolder(finished_run), load_splits(DataArguments(str(small_data))), "cpu")
     together = np.load(tmp_path / "together.npz")
     np.testing.assert_allclose(together["validation"], alone["validation"].probabilities, atol=1e-5)
     np.testing.assert_allclose(together["test"], alone["test"].probabilities[:2], atol=1e-5)

@@ -1,8 +1,8 @@
-"""From a dataset's name to checked splits: the Hub, a local folder, or the embedded demo corpus.
+"""From a dataset's name to checked splits: the Hub, a local folder or file, or the embedded demo corpus.
 
 Every source ends in the same place: a `DatasetDict` with the splits `train`, `validation` and, where there is one,
-`test`, each with `text` (string) and `labels` (list of ids whose names stand in the feature). Rows are checked before
-anything is trained; what is wrong is reported together, with file and line.
+`test`, each with `text` (string) and `labels` (list of ids whose names stand in the feature). What was understood of
+the data is said, and rows are checked, before anything is trained; what is wrong is reported together, with its place.
 """
 
 import difflib
@@ -10,66 +10,90 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
+import pyarrow.parquet
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    List,
+    Value,
+    load_dataset,
+    load_from_disk,
+)
 from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
-from utils.arguments import HUB_DATASET
-from utils.console import InputError
+from utils.arguments import HUB_DATASET, DataArguments
+from utils.console import InputError, say
+from utils.data.columns import Columns, find_columns, one_hot_ids, one_hot_problem
+from utils.data.files import FORMATS, NAMES_FILES, SPLIT_NAMES, find_files, is_data_file, read_names
+from utils.data.label_cells import Layout, Token, find_layout, read_cell
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
-from utils.data.rows import READERS, Row, read_rows
+from utils.data.overview import overview
+from utils.data.rows import Row, kind_of, read_rows
 
 # `fingerprint` of its configuration `simplified`
 GO_EMOTIONS_SHA256 = "806e1ac9805cf815758437d145efa5a804637c1afbba53769f893af5723b02df"
 DEMO_FOLDER = Path(__file__).resolve().parents[2] / "data" / "demo"
-SPLIT_FILES = {"train": ("train",), "validation": ("validation", "dev"), "test": ("test",)}
-FORMATS = [suffix for suffix in READERS if suffix != ".txt"]
 REPORTED_PROBLEMS = 20
+SHARE = 0.1  # of one file's rows, for validation and for test, unless arguments say otherwise
 
 
-def load_splits(
-    name: str, config_name: str | None = None, allow_unlabelled: bool = False, taxonomy: str | None = None
-) -> DatasetDict:
-    """Load and check a dataset.
+class Source(NamedTuple):
+    """The rows of each split as they were read, and the label names that come with them (by column; None: none)."""
+
+    where: str
+    rows: dict[str, list[Row]]
+    names: dict[str, Sequence[str]]
+
+
+def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
+    """Load a dataset, say what was understood of it, and check it.
 
     Args:
-        name: `demo`, an existing local folder, or a dataset id on the Hub.
-        config_name: the Hub dataset's configuration; `simplified` for GoEmotions when not given.
-        allow_unlabelled: take rows without labels (their targets are all zero) instead of refusing them.
-        taxonomy: `ekman` or `sentiment` to group GoEmotions' labels as the paper does.
+        args: its name is `demo`, a local folder or file, or a dataset id on the Hub; the others say how to read it.
+        seed: of the split of a dataset that has none.
 
     Raises:
-        InputError: the dataset cannot be loaded, a split is missing, or rows are broken.
+        InputError: the dataset cannot be loaded, a split is missing, its labels are not understood, or rows are broken.
     """
-    folder = DEMO_FOLDER if name == "demo" else Path(name).expanduser()
-    if folder.is_dir():
-        names, splits, problems = _read_folder(folder)
-    elif name.startswith((".", "/", "~")):
-        raise InputError(
-            f"--dataset_name {name}: there is no such folder; give a folder, a dataset id on the Hub, or `demo`."
-        )
-    else:
-        names, splits, problems = _read_hub(name, config_name)
-    for split in ("train", "validation"):
-        if split not in splits:
-            files = " or ".join(f"{stem}.*" for stem in SPLIT_FILES[split])
-            raise InputError(
-                f"Dataset {name} has no {split} split (found: {', '.join(splits) or 'none'}); it needs one "
-                f"({files} in a local folder). Another split is never taken in its place."
-            )
+    source = _read(args)
+    if not source.rows or not any(source.rows.values()):
+        raise InputError(f"{source.where} has no rows.")
+    columns = find_columns(source.rows["train"] or next(iter(source.rows.values())), args, source.where)
+    problems: list[str] = []
+    rows = {split: _good_rows(split_rows, columns, problems) for split, split_rows in source.rows.items()}
+    names = _known_names(args, source, columns)
+    layout = None
+    if not columns.one_hot:
+        cells = [row.cells[columns.labels[0]] for row in rows["train"]]
+        layout = find_layout(columns.labels[0], cells, args.label_separator, names)
     if names is None:
-        names = _label_names(splits["train"])
-    checked = {split: _check_rows(rows, names, allow_unlabelled, problems) for split, rows in splits.items()}
-    problems += [f"{split} split: no rows" for split, rows in splits.items() if not rows and not problems]
+        names = _names_of(rows["train"], columns, layout, source.where)
+    checked = {
+        split: _check_rows(split_rows, columns, layout, names, args.allow_unlabelled, problems)
+        for split, split_rows in rows.items()
+    }
+    problems += [f"{split} split: no rows" for split, split_rows in source.rows.items() if not split_rows]
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:REPORTED_PROBLEMS])
         more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
-        raise InputError(f"Dataset {name} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
+        raise InputError(f"{source.where} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
     features = Features({"text": Value("string"), "labels": List(ClassLabel(names=list(names)))})
-    loaded = DatasetDict({split: Dataset.from_dict(columns, features=features) for split, columns in checked.items()})
-    return regroup(loaded, taxonomy) if taxonomy else loaded
+    loaded = DatasetDict({split: Dataset.from_dict(part, features=features) for split, part in checked.items()})
+    if is_split_here(args):
+        loaded = _split(loaded, args, seed)
+    say(overview(loaded, source.where, columns, layout))
+    return regroup(loaded, args.taxonomy) if args.taxonomy else loaded
+
+
+def is_split_here(args: DataArguments) -> bool:
+    """Whether the dataset comes without splits, or its training rows are to be split because arguments say so."""
+    single = Path(args.dataset_name).expanduser().is_file()
+    return single or args.validation_share is not None or args.test_share is not None
 
 
 def regroup(splits: DatasetDict, taxonomy: str) -> DatasetDict:
@@ -100,15 +124,21 @@ def label_names(splits: DatasetDict) -> list[str]:
 def stratified_subset(dataset: Dataset, size: int | None, seed: int) -> Dataset:
     """Exactly `size` rows whose label proportions are those of `dataset`, the same ones for the same seed.
 
-    iterative-stratification (Sechidis et al., 2011) draws roughly `size` rows; the exact number, and the last few
-    tenths of a percentage point, come from single rows added and removed so that the squared distance of the label
-    counts from their targets falls until no exchange lowers it.
-
     Returns `dataset` itself if `size` is None or no smaller than the dataset; the dataset's order is kept.
     """
     if size is None or size >= len(dataset):
         return dataset
     matrix = multi_hot(dataset["labels"], len(dataset.features["labels"].feature.names))
+    return dataset.select(np.flatnonzero(_stratified(matrix, size, seed)))
+
+
+def _stratified(matrix: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """True for exactly `size` rows with the label proportions of all; `matrix`: zeros and ones, shape (rows, labels).
+
+    iterative-stratification (Sechidis et al., 2011) draws roughly `size` rows; the exact number, and the last few
+    tenths of a percentage point, come from single rows added and removed so that the squared distance of the label
+    counts from their targets falls until no exchange lowers it.
+    """
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
     _, drawn = next(splitter.split(np.zeros(len(matrix)), matrix))
     # Rows are visited in a shuffled order so that ties do not favour the beginning of the file.
@@ -135,7 +165,9 @@ def stratified_subset(dataset: Dataset, size: int | None, seed: int) -> Dataset:
         if removed == added or rise + fall > -1e-9:
             chosen[removed], chosen[added] = True, False
             break
-    return dataset.select(np.sort(order[chosen]))
+    result = np.zeros(len(matrix), dtype=bool)
+    result[order[chosen]] = True
+    return result
 
 
 def fingerprint(splits: DatasetDict) -> str:
@@ -147,83 +179,188 @@ def fingerprint(splits: DatasetDict) -> str:
 
 
 def hub_id(name: str) -> str | None:
-    """The dataset's id on the Hub; None for a local folder and the demo corpus."""
-    return None if name == "demo" or Path(name).expanduser().is_dir() else name
+    """The dataset's id on the Hub; None for a local folder or file and the demo corpus."""
+    return None if name == "demo" or Path(name).expanduser().exists() else name
 
 
-def describe(name: str, splits: DatasetDict) -> dict[str, Any]:
-    """What run.json says of a dataset: its name as given, its id on the Hub (or None) and its fingerprint.
+def describe(args: DataArguments, splits: DatasetDict, seed: int = 42) -> dict[str, Any]:
+    """What run.json says of a dataset: its name as given, its id on the Hub (or None), fingerprint and split.
 
     A local copy of GoEmotions is known by its fingerprint, wherever it lies.
     """
     digest = fingerprint(splits)
-    return {"name": name, "hub_id": HUB_DATASET if digest == GO_EMOTIONS_SHA256 else hub_id(name), "sha256": digest}
+    known = HUB_DATASET if digest == GO_EMOTIONS_SHA256 else hub_id(args.dataset_name)
+    described: dict[str, Any] = {"name": args.dataset_name, "hub_id": known, "sha256": digest}
+    if is_split_here(args):
+        shares = dict(zip(("validation_share", "test_share"), _shares(args), strict=True))
+        described["split"] = {**shares, "seed": seed}
+    return described
 
 
-def _read_hub(name: str, config_name: str | None) -> tuple[Sequence[str] | None, dict[str, list[Row]], list[str]]:
+# --- where rows come from ---------------------------------------------------------------------------------------------
+
+
+def _read(args: DataArguments) -> Source:
+    name = args.dataset_name
+    path = DEMO_FOLDER if name == "demo" else Path(name).expanduser()
+    if path.is_file():
+        source = _read_file(path, args)
+    elif path.is_dir():
+        source = _read_folder(path, args)
+    elif name.startswith((".", "/", "~")) or is_data_name(path):
+        raise InputError(
+            f"--dataset_name {name}: there is no such folder or file; give one, a dataset id on the Hub, or `demo`."
+        )
+    else:
+        source = _read_hub(name, args.dataset_config_name)
+    needed = ("train",) if is_split_here(args) else ("train", "validation")
+    for split in needed:
+        if split not in source.rows:
+            files = " or ".join(f"{stem}.*" for stem in SPLIT_NAMES[split])
+            raise InputError(
+                f"Dataset {name} has no {split} split (found: {', '.join(source.rows) or 'none'}); it needs one "
+                f"({files} in a local folder){', or --validation_share 0.1 to take it from train' * (split != 'train')}"
+                ". Another split is never taken in its place."
+            )
+    if is_split_here(args) and len(source.rows) > 1:
+        raise InputError(
+            f"Dataset {name} has splits ({', '.join(source.rows)}); --validation_share and --test_share are for one "
+            "without."
+        )
+    return source
+
+
+def is_data_name(path: Path) -> bool:
+    """Whether a name is that of a file of rows, rather than a dataset's on the Hub."""
+    return kind_of(path)[0] in FORMATS
+
+
+def _read_file(path: Path, args: DataArguments) -> Source:
+    if not is_data_file(path):
+        raise InputError(f"--dataset_name {path}: unknown kind of file; accepted: {', '.join(FORMATS)}.")
+    rows = {"train": list(read_rows(path, text_column=args.text_column or "text"))}
+    return Source(path.name, rows, _names_in_parquet([path]))
+
+
+def _read_folder(folder: Path, args: DataArguments) -> Source:
+    where = f"Dataset {args.dataset_name}"
+    names: dict[str, Sequence[str]] = {}
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        try:
+            saved = load_from_disk(str(folder))
+        except Exception as error:  # truncated or of another version: Arrow and datasets have exceptions of their own
+            raise InputError(f"{folder} is not a readable saved dataset ({_reason(error)}).") from error
+        return _of_datasets(where, saved if isinstance(saved, DatasetDict) else DatasetDict({"train": saved}))
+    files = find_files(folder)
+    text_column = args.text_column or "text"
+    rows = {split: [row for path in paths for row in read_rows(path, text_column=text_column)]
+            for split, paths in files.items()}  # fmt: skip
+    names = _names_in_parquet([path for paths in files.values() for path in paths])
+    return Source(where, rows, names)
+
+
+def _names_in_parquet(paths: Sequence[Path]) -> dict[str, Sequence[str]]:
+    """The label names that `datasets` writes into the metadata of Parquet files, by column."""
+    names: dict[str, Sequence[str]] = {}
+    for path in paths:
+        if kind_of(path)[0] == ".parquet":
+            metadata = pyarrow.parquet.read_schema(path).metadata or {}
+            info = json.loads(metadata.get(b"huggingface", b"{}")).get("info") or {}
+            names |= _class_names(Features.from_dict(info.get("features") or {}))
+    return names
+
+
+def _read_hub(name: str, config_name: str | None) -> Source:
     if config_name is None and name == HUB_DATASET:
         config_name = "simplified"
+    where = f"Dataset {name}{f' (config {config_name})' if config_name else ''}"
     try:
         dataset = load_dataset(name, config_name)
     except Exception as error:  # whatever the client raises, the user's ways on are the same
-        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise InputError(
-            f"Dataset {name}{f' (config {config_name})' if config_name else ''} could not be loaded from the Hub "
-            f"({reason}); give a local folder (--dataset_name FOLDER with train.* and validation.* files) or the "
-            "embedded corpus (--dataset_name demo)."
+            f"{where} could not be loaded from the Hub ({_reason(error)}); give a local folder (--dataset_name FOLDER "
+            "with train.* and validation.* files), a file, or the embedded corpus (--dataset_name demo)."
         ) from error
-    splits, names = {}, None
-    for split in [split for split in SPLIT_FILES if split in dataset]:
-        columns = dataset[split].column_names
-        if missing := [column for column in ("text", "labels") if column not in columns]:
-            raise InputError(
-                f"Dataset {name}, split {split}: no column {' and no column '.join(missing)} (it has "
-                f"{', '.join(columns)}); `text` and `labels` are needed."
-            )
-        feature = dataset[split].features["labels"]
-        names = getattr(getattr(feature, "feature", feature), "names", None) or names
-        pairs = zip(dataset[split]["text"], dataset[split]["labels"], strict=True)
-        splits[split] = [
-            Row(f"{split} row {index}", {"text": text, "labels": labels}) for index, (text, labels) in enumerate(pairs)
-        ]
-    return names, splits, []
+    return _of_datasets(f"Dataset {name}", dataset)
 
 
-def _read_folder(folder: Path) -> tuple[Sequence[str] | None, dict[str, list[Row]], list[str]]:
-    problems: list[str] = []
-    splits = {}
-    for split, stems in SPLIT_FILES.items():
-        found = [path for stem in stems for path in sorted(folder.glob(f"{stem}.*")) if path.suffix in FORMATS]
+def _of_datasets(where: str, dataset: DatasetDict) -> Source:
+    """The rows of a dataset of the `datasets` library, and the names of its class labels."""
+    rows: dict[str, list[Row]] = {}
+    names: dict[str, Sequence[str]] = {}
+    for split, known in SPLIT_NAMES.items():
+        found = [name for name in known if name in dataset]
         if len(found) > 1:
-            files = ", ".join(path.name for path in found)
-            raise InputError(f"{folder}: {len(found)} files for the {split} split ({files}); keep one.")
+            raise InputError(f"{where} has {' and '.join(found)}, which both mean the {split} split; keep one.")
         if found:
-            splits[split] = _good_rows(found[0], problems)
-    if not splits:
-        raise InputError(
-            f"{folder} holds no data: train.*, validation.* (or dev.*) and optionally test.* are looked for, as "
-            f"{', '.join(FORMATS)}."
-        )
-    for names_file in (folder / "emotions.txt", folder / "labels.txt"):
-        if names_file.is_file():
-            names = names_file.read_text(encoding="utf-8").split()
-            if len(set(names)) != len(names) or not names:
-                raise InputError(f"{names_file}: needs one distinct label name a line, received {len(names)} names.")
-            return names, splits, problems
-    return None, splits, problems
+            part = dataset[found[0]]
+            names |= _class_names(part.features)
+            rows[split] = [Row(f"{split} row {index}", cells) for index, cells in enumerate(part)]
+    return Source(where, rows, names)
 
 
-def _good_rows(path: Path, problems: list[str]) -> list[Row]:
-    """The rows that have a text and labels; what is wrong with the others goes to `problems`."""
-    rows = list(read_rows(path))
-    for column in ("text", "labels"):
-        if rows and not any(column in row.cells for row in rows):
-            problems.append(f"{path.name}: no column {column} (found: {', '.join(rows[0].cells) or 'none'})")
-            return []
+def _class_names(features: Features) -> dict[str, Sequence[str]]:
+    found = {}
+    for column, feature in features.items():
+        inner = getattr(feature, "feature", feature)
+        if isinstance(inner, ClassLabel) and inner.names:
+            found[column] = inner.names
+    return found
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+
+
+# --- what the rows hold -----------------------------------------------------------------------------------------------
+
+
+def _known_names(args: DataArguments, source: Source, columns: Columns) -> Sequence[str] | None:
+    """The label names that do not have to be found in the rows: asked for, in a file, or in the data's own metadata."""
+    if columns.one_hot:
+        return columns.labels
+    if args.label_names == "go_emotions":
+        return GO_EMOTIONS
+    if args.label_names:
+        path = Path(args.label_names).expanduser()
+        return read_names(path) if path.is_file() else [name.strip() for name in args.label_names.split(",")]
+    path = DEMO_FOLDER if args.dataset_name == "demo" else Path(args.dataset_name).expanduser()
+    for name in NAMES_FILES:
+        beside = (path if path.is_dir() else path.parent) / name
+        if path.exists() and beside.is_file():
+            return read_names(beside)
+    return source.names.get(columns.labels[0])
+
+
+def _names_of(rows: Sequence[Row], columns: Columns, layout: Layout | None, where: str) -> Sequence[str]:
+    """The names found in the training rows, sorted."""
+    if layout is not None and layout.kind == "vectors":
+        raise InputError(f"{where}: {columns.labels[0]} holds {layout.describe()}, without names; {_WAYS_TO_NAME}.")
+    tokens: set[Token] = set()
+    for row in rows:
+        if layout is not None:
+            tokens.update(read_cell(row.cells[columns.labels[0]], layout, None) or ())
+    ids = sorted(token for token in tokens if isinstance(token, int))
+    if ids:
+        shown = ", ".join(map(str, ids[:5])) + (", …" if len(ids) > 5 else "")
+        raise InputError(f"{where}: labels are ids ({shown}), without names; {_WAYS_TO_NAME}.")
+    if not tokens:
+        raise InputError(f"{where}: no row of the training split has a label in column {columns.labels[0]}.")
+    return sorted(str(token) for token in tokens)
+
+
+_WAYS_TO_NAME = (
+    "name them in labels.txt beside the data, one a line in the order of the ids, or with --label_names (such a file, "
+    "A,B,C, or go_emotions)"
+)
+
+
+def _good_rows(rows: Sequence[Row], columns: Columns, problems: list[str]) -> list[Row]:
+    """The rows that have their columns; what is wrong with the others goes to `problems`."""
     good = []
     for row in rows:
-        missing = [column for column in ("text", "labels") if column not in row.cells]
-        problem = row.problem or (f"no {' and no '.join(missing)}" if missing else None)
+        missing = [column for column in (columns.text, *columns.labels) if column not in row.cells]
+        problem = row.problem or (f"no column {' and no column '.join(missing)}" if missing else None)
         if problem:
             problems.append(f"{row.place}: {problem}")
         else:
@@ -231,58 +368,92 @@ def _good_rows(path: Path, problems: list[str]) -> list[Row]:
     return good
 
 
-def _label_names(rows: list[Row]) -> Sequence[str]:
-    """GoEmotions' names where training labels are ids, or names most of which are GoEmotions'; else the names found."""
-    tokens = {token for row in rows for token in (_label_tokens(row.cells["labels"]) or ())}
-    names = {token for token in tokens if isinstance(token, str)}
-    if names != tokens or 2 * len(names & set(GO_EMOTIONS)) >= len(names):
-        return GO_EMOTIONS
-    return sorted(names)
-
-
-def _label_tokens(value: Any) -> list[int | str] | None:
-    """A row's labels as ids and names; None if they are neither a list nor a comma-separated string."""
-    if value is None or (isinstance(value, float) and value != value):
-        return []
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",")] if value.strip() else []
-    elif isinstance(value, int) and not isinstance(value, bool):
-        value = [value]
-    elif not isinstance(value, list | tuple):
-        return None
-    if not all(isinstance(token, int | str) and not isinstance(token, bool) for token in value):
-        return None
-    return [int(token) if isinstance(token, str) and token.isascii() and token.isdigit() else token for token in value]
-
-
-def _check_rows(rows: list[Row], names: Sequence[str], allow_unlabelled: bool, problems: list[str]) -> dict:
-    """Texts and label ids of the good rows; a sentence in `problems` for each thing that is wrong with the others."""
+def _check_rows(
+    rows: Sequence[Row],
+    columns: Columns,
+    layout: Layout | None,
+    names: Sequence[str],
+    allow_unlabelled: bool,
+    problems: list[str],
+) -> dict[str, list[Any]]:
+    """Texts and label ids of the rows; a sentence in `problems` for each thing that is wrong with one."""
     ids = {name: index for index, name in enumerate(names)}
     texts, label_ids = [], []
-    for place, cells, _ in rows:
-        text, labels = cells["text"], cells["labels"]
+    for row in rows:
+        text = row.cells[columns.text]
         if not isinstance(text, str):
-            problems.append(f"{place}: the text is {type(text).__name__}, not a string")
+            problems.append(f"{row.place}: the text is {type(text).__name__}, not a string")
         elif not text.strip():
-            problems.append(f"{place}: the text is empty")
-        tokens = _label_tokens(labels)
-        if tokens is None:
-            problems.append(f"{place}: labels are {labels!r}, not a list (or comma-separated string) of ids or names")
-            continue
+            problems.append(f"{row.place}: the text is empty")
+        tokens: Sequence[Token] | None
+        if layout is None:
+            if problem := one_hot_problem(row, columns.labels):
+                problems.append(f"{row.place}: {problem}")
+                continue
+            tokens = one_hot_ids(row, columns.labels)
+        else:
+            cell = row.cells[columns.labels[0]]
+            tokens = read_cell(cell, layout, names)
+            if tokens is None:
+                problems.append(f"{row.place}: labels are {cell!r}, where the column holds {layout.describe()}")
+                continue
         if not tokens and not allow_unlabelled:
-            problems.append(f"{place}: no labels (--allow_unlabelled takes such rows, with all-zero targets)")
-        row_ids = []
+            problems.append(f"{row.place}: no labels (--allow_unlabelled takes such rows, with all-zero targets)")
+        row_ids: list[int] = []
         for token in tokens:
             index = token if isinstance(token, int) else ids.get(token)
             if index is None:
                 near = difflib.get_close_matches(str(token), names, n=1)
-                problems.append(f"{place}: unknown label {token!r}{f', did you mean {near[0]!r}' if near else ''}")
+                problems.append(f"{row.place}: unknown label {token!r}{f', did you mean {near[0]!r}' if near else ''}")
             elif not 0 <= index < len(names):
-                problems.append(f"{place}: label id {index} is outside 0 to {len(names) - 1}")
+                problems.append(f"{row.place}: label id {index} is outside 0 to {len(names) - 1}")
             elif index in row_ids:
-                problems.append(f"{place}: label {names[index]!r} stands twice")
+                problems.append(f"{row.place}: label {names[index]!r} stands twice")
             else:
                 row_ids.append(index)
         texts.append(text)
         label_ids.append(row_ids)
     return {"text": texts, "labels": label_ids}
+
+
+# --- a dataset without splits -----------------------------------------------------------------------------------------
+
+
+def _shares(args: DataArguments) -> tuple[float, float]:
+    single = Path(args.dataset_name).expanduser().is_file()
+    default = SHARE if single else 0.0
+    return (
+        SHARE if args.validation_share is None else args.validation_share,
+        default if args.test_share is None else args.test_share,
+    )
+
+
+def _split(loaded: DatasetDict, args: DataArguments, seed: int) -> DatasetDict:
+    """Training rows divided into splits with the same label proportions, rows with the same text on one side."""
+    rows, (validation, test) = loaded["train"], _shares(args)
+    if validation <= 0 or validation + test >= 1:
+        raise InputError(
+            f"--validation_share {validation} and --test_share {test}: the first must be above 0, and both together "
+            "below 1."
+        )
+    groups: dict[str, list[int]] = {}
+    for index, text in enumerate(rows["text"]):
+        groups.setdefault(" ".join(text.split()).casefold(), []).append(index)
+    members = list(groups.values())
+    matrix = multi_hot(rows["labels"], len(rows.features["labels"].feature.names))
+    labels = np.stack([matrix[group].max(axis=0) for group in members])
+    wanted = {"test": round(test * len(members)), "validation": max(1, round(validation * len(members)))}
+    if test > 0:
+        wanted["test"] = max(1, wanted["test"])
+    if len(members) - sum(wanted.values()) < 1:
+        raise InputError(f"{args.dataset_name} has {len(members)} different text(s), too few to be split.")
+    parts, rest = {}, np.arange(len(members))
+    for split, count in wanted.items():
+        if count:
+            chosen = _stratified(labels[rest], count, seed)
+            parts[split], rest = rest[chosen], rest[~chosen]
+    parts["train"] = rest
+    return DatasetDict(
+        {split: rows.select(sorted(i for group in parts[split] for i in members[group]))
+         for split in ("train", "validation", "test") if split in parts}
+    )  # fmt: skip
