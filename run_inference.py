@@ -23,8 +23,8 @@ import torch
 from accelerate import PartialState
 
 from utils.arguments import plain_parser
-from utils.console import InputError, one_sentence_errors, table
-from utils.data.rows import READERS, Row, count_rows, input_problem, read_rows
+from utils.console import InputError, note, one_sentence_errors, table
+from utils.data.rows import READERS, Row, count_rows, input_problem, read_rows, separator_note, stream_kind
 from utils.inference.jobs import classify_file, open_parts
 from utils.inference.label_rows import RowClassifier, windows
 from utils.inference.output import SUFFIXES, output_problem
@@ -33,13 +33,16 @@ from utils.machine import leave_together, share_cores
 from utils.model.classifiers import PRECISIONS, load_classifier, model_files, model_folder, settle_precision
 from utils.progress import Progress
 
+STREAMS = ("csv", "tsv", "jsonl", "txt")
+
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts to classify (none: --input_file, or standard input)")
     add("--model", required=True, help="a folder that a run has written, or a model id on the Hub")
-    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}; text also as .gz or .zst")
+    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}; text also as .gz or .zst; -: stdin")
+    add("--input_format", choices=STREAMS, help="of standard input (default: known by its first line)")
     add(
         "--output_file",
         type=Path,
@@ -49,6 +52,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--threshold", type=float, help="one threshold for all labels (default: the model's own)")
     add("--top_k", type=int, help="the K best labels of each text, whether or not they reach their threshold")
     add("--at_least_one", action="store_true", help="where no label reaches its threshold, name the nearest")
+    add(
+        "--all_scores",
+        action="store_true",
+        help="also one column `probability_LABEL` per label (of the unfolded model)",
+    )
     add("--backend", choices=("torch", "onnx"), default="torch", help="what computes (onnx: ONNX Runtime, on the CPU)")
     add(
         "--precision",
@@ -63,6 +71,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     # A process may wait for one with more to do: a day at most.
     processes = PartialState(cpu=on_cpu, timeout=timedelta(days=1)).num_processes
     problems = []
+    is_stream = not args.texts and (args.input_file is None or str(args.input_file) == "-")
+    if is_stream:
+        args.input_file = None
+    if args.input_format and not is_stream:
+        problems.append("--input_format is for standard input; a file's format is known by its suffix.")
     if args.texts and args.input_file:
         problems.append("Texts and --input_file were both given; give one of them.")
     if args.input_file and (problem := input_problem(args.input_file)):
@@ -77,37 +90,43 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         problems.append(f"--top_k is {args.top_k}; accepted: 1 or more.")
     if (args.resume or processes > 1) and not (args.input_file and args.output_file):
         problems.append("--resume and several processes need --input_file and --output_file.")
-    if not args.texts and not args.input_file and sys.stdin.isatty():
+    if is_stream and sys.stdin.isatty():
         problems.append("No text: give texts, --input_file, or pipe lines into standard input.")
     if problems:
         raise InputError(" ".join(problems))
     return args
 
 
-def read_input(args: argparse.Namespace) -> Iterator[Row]:
-    """The rows of the texts, of the file, or of standard input, once the first is known to have the text's column."""
+def read_input(args: argparse.Namespace) -> tuple[list[str], Iterator[Row]]:
+    """Columns and rows of the texts, the file or standard input; the first row is known to have the text's column."""
     rows: Iterator[Row]
     if args.texts:
         rows = (Row(f"text {i}", {args.text_column: text}) for i, text in enumerate(args.texts, 1))
     elif args.input_file:
         rows = read_rows(args.input_file, text_column=args.text_column)
+        if separated := separator_note(args.input_file, args.text_column):
+            note(separated)
     else:
-        rows = read_rows(Path("standard input.txt"), sys.stdin.buffer, args.text_column)
+        kind = f".{args.input_format}" if args.input_format else stream_kind(sys.stdin.buffer, args.text_column)
+        if kind != ".txt" and not args.input_format:
+            note(f"standard input is read as {kind[1:]}, by its first line (--input_format says otherwise)")
+        rows = read_rows(Path(f"standard input{kind}"), sys.stdin.buffer, args.text_column)
+    source = args.input_file or "Standard input"
     first = next(rows, None)
     if first is None:
-        raise InputError(f"{args.input_file or 'Standard input'} is empty: there is nothing to classify.")
+        raise InputError(f"{source} is empty: there is nothing to classify.")
     if args.text_column not in first.cells and first.problem is None:
         raise InputError(
-            f"{args.input_file} has no column {args.text_column!r} (it has {', '.join(first.cells) or 'none'}); "
+            f"{source} has no column {args.text_column!r} (it has {', '.join(first.cells) or 'none'}); "
             "name the text's column with --text_column."
         )
-    return itertools.chain([first], rows)
+    return list(first.cells), itertools.chain([first], rows)
 
 
 def main(argv: list[str] | None = None) -> int:
     # 1. Arguments and input, checked before the model is loaded.
     args, state = parse(argv), PartialState()
-    rows = read_input(args)
+    columns, rows = read_input(args)
     total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
     on_cpu = state.device.type == "cpu"
     if on_cpu:
@@ -115,18 +134,22 @@ def main(argv: list[str] | None = None) -> int:
     precision = settle_precision(args.precision, args.backend, on_cpu)
     model = model_folder(args.model, args.backend, precision)
     if args.output_file:
-        settings = {key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one")}
+        settings = {
+            key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one", "all_scores")
+        }
         settings |= {"backend": args.backend, "precision": precision}
         settings |= {"model": digest(model_files(model, args.backend, precision))}
-        parts = open_parts(args.output_file, args.input_file, settings, args.resume)
 
     # 2. The model and its thresholds.
     classifier, thresholds = load_classifier(model, state.device, args.backend, precision)
+    if args.output_file:
+        all_scores = classifier.labels if args.all_scores else ()
+        parts = open_parts(args.output_file, args.input_file, settings, args.resume, columns, all_scores)
     if args.threshold is not None:
         thresholds[:] = args.threshold
     elif args.top_k is not None:
         thresholds[:] = 0.0  # as in a pipeline with top_k: the best labels by score alone
-    named = RowClassifier(classifier, thresholds, args.text_column, args.top_k, args.at_least_one)
+    named = RowClassifier(classifier, thresholds, args.text_column, args.top_k, args.at_least_one, args.all_scores)
 
     # 3. Classify in the order of the input: to a file, to a terminal as a table, to a pipe as JSON Lines.
     if args.output_file:

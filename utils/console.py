@@ -23,6 +23,12 @@ def say(message: str = "") -> None:
         print(message, flush=True)
 
 
+def note(message: str) -> None:
+    """Print `message` on standard error, where it mixes with no result, from the main process only."""
+    if is_main_process():
+        print(message, file=sys.stderr, flush=True)
+
+
 def table(text: str, names: Sequence[str], scores: Sequence[float]) -> str:
     """One text with its emotions, for people: name, score, bar."""
     width = shutil.get_terminal_size().columns

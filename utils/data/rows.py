@@ -79,6 +79,29 @@ def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text
             raise _unreadable(path, error) from error
 
 
+def stream_kind(file: BinaryIO, text_column: str) -> str:
+    """The kind of a stream, by its beginning: a JSON object, a header with the text's column, or lines of text."""
+    head = _head(file).removeprefix(codecs.BOM_UTF8)
+    line = next((line for line in head.decode("utf-8", "replace").splitlines() if line.strip()), "").strip()
+    if line.startswith("{") or head.lstrip().startswith(b"[{"):
+        return ".jsonl"
+    for separator, kind in (("\t", ".tsv"), (",", ".csv"), (";", ".csv"), ("|", ".csv")):
+        cells = next(csv.reader([line], delimiter=separator), [])
+        if len(cells) > 1 and text_column in cells and not any(" " in cell.strip() for cell in cells):
+            return kind
+    return ".csv" if line == text_column else ".txt"
+
+
+def separator_note(path: Path, text_column: str = "text") -> str | None:
+    """A sentence about what separates the columns of a CSV file, where it is no comma."""
+    if kind_of(path)[0] != ".csv":
+        return None
+    with open_file(path) as file:
+        separator, _ = _csv_separator(_head(file), text_column)
+    name = SEPARATORS.get(separator, repr(separator))
+    return None if separator == "," else f"{path.name}: columns are separated by a {name}, as its header is."
+
+
 def input_problem(path: Path, is_open: bool = False) -> str | None:
     """Why a file of this name cannot be read, as a sentence; None if it can, so far."""
     if kind_of(path)[0] not in READERS:

@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from accelerate import PartialState
 
 from utils.data.rows import Row, kind_of
 from utils.inference.label_rows import WINDOW, Prepared, RowClassifier, windows
-from utils.inference.output import OutputFile, table_schema
+from utils.inference.output import OutputFile, added_columns, table_schema
 from utils.inference.parts import PartFolder, digest
 from utils.machine import is_main_process
 from utils.progress import Progress
@@ -19,15 +19,24 @@ from utils.progress import Progress
 Item = TypeVar("Item")
 
 
-def open_parts(output_file: Path, input_file: Path | None, settings: dict[str, Any], resume: bool) -> PartFolder:
+def open_parts(
+    output_file: Path,
+    input_file: Path | None,
+    settings: dict[str, Any],
+    resume: bool,
+    columns: Sequence[str] = (),
+    all_scores: Sequence[str] = (),
+) -> PartFolder:
     """Where the output's parts go; for `resume`, the first process has checked what an earlier run left there.
 
     Args:
         input_file: None for texts that cannot be read again.
         settings: what else the output's rows depend on, `text_column` among it.
+        columns: those of texts that cannot be read again.
+        all_scores: the labels whose probabilities have a column each.
     """
-    is_table = kind_of(output_file)[0] != ".jsonl"
-    schema = table_schema(input_file, settings["text_column"]) if is_table else None
+    is_table, text_column = kind_of(output_file)[0] != ".jsonl", settings["text_column"]
+    schema = table_schema(input_file, columns, text_column, added_columns(all_scores)) if is_table else None
     parts = PartFolder(OutputFile(output_file, schema))
     if is_main_process():
         source = digest([input_file]) if input_file else None

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
 from utils.data.rows import Row
 from utils.evaluation.thresholds import choose_labels
-from utils.inference.output import ADDED, kept_names
+from utils.inference.output import ADDED, kept_names, probability_column
 from utils.model.classifiers import Classifier
 
 WINDOW = 4096  # rows read, sorted by length and classified at a time: files of any size take the same memory
@@ -36,9 +37,12 @@ class RowClassifier:
         text_column: str = "text",
         top_k: int | None = None,
         at_least_one: bool = False,
+        all_scores: bool = False,
     ):
+        """`all_scores`: also a column for the probability of each label, of the unfolded model where it is folded."""
         self.classifier, self.text_column = classifier, text_column
         self.choice = (classifier.labels, thresholds, top_k, at_least_one)
+        self.columns = [probability_column(label) for label in classifier.labels] if all_scores else []
 
     def prepare(self, rows: list[Row]) -> Prepared:
         """Look for what cannot be classified, and encode the rest."""
@@ -52,18 +56,36 @@ class RowClassifier:
         """Each row's cells with the added ones, in order, and what kept the row from being classified."""
         rows, problems, encoded = prepared
         found: Iterator[tuple[list[str], list[float]]] = iter([])
+        answers: Iterator[list[float]] = iter([])
         if encoded is not None:
-            found = iter(choose_labels(self.classifier.probabilities(encoded, progress), *self.choice))
+            probabilities = self.classifier.probabilities(encoded, progress)
+            found = iter(choose_labels(probabilities, *self.choice))
+            if self.columns:
+                answers = iter(unfolded(probabilities, self.classifier.folded).round(6).tolist())
         progress(len(problems) - problems.count(None))
-        results = []
+        added, results = {*ADDED, *self.columns}, []
         for row, problem in zip(rows, problems, strict=True):
             cells = row.cells
-            if not ADDED.keys().isdisjoint(cells):
-                names = kept_names(cells)
+            if not added.isdisjoint(cells):
+                names = kept_names(cells, added)
                 cells = {names[key]: cell for key, cell in cells.items()}
             labels, scores = ([], []) if problem else next(found)
-            results.append(({**cells, "labels": labels, "scores": scores}, problem and f"{row.place}: {problem}"))
+            answer = [None] * len(self.columns) if problem or not self.columns else next(answers)
+            new = {"labels": labels, "scores": scores, **dict(zip(self.columns, answer, strict=True))}
+            results.append(({**cells, **new}, problem and f"{row.place}: {problem}"))
         return results
+
+
+def unfolded(probabilities: np.ndarray, folded: np.ndarray | None) -> np.ndarray:
+    """The probabilities of a model whose thresholds are taken out again, float64 of the same shape.
+
+    Args:
+        probabilities: what the model answers, shape (rows, labels).
+        folded: the thresholds that are folded into it, shape (labels,); None where there are none.
+    """
+    if folded is None:
+        return probabilities.astype(np.float64)
+    return expit(logit(np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)) + logit(folded))
 
 
 def windows(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -79,28 +79,44 @@ def output_problem(path: Path) -> str | None:
     return f"{path} is a folder; give the name of a file." if path.is_dir() else None
 
 
-def kept_names(columns: Iterable[str]) -> dict[str, str]:
+def added_columns(all_scores: Sequence[str] = ()) -> dict[str, pyarrow.DataType]:
+    """The columns that are added to the input's: `labels`, `scores` and, for `all_scores`, a probability per label."""
+    return ADDED | {probability_column(label): pyarrow.float64() for label in all_scores}
+
+
+def probability_column(label: str) -> str:
+    """The column of a label's probability: never that of the score of a folded model."""
+    return f"probability_{label}"
+
+
+def kept_names(columns: Iterable[str], added: Iterable[str] = ADDED) -> dict[str, str]:
     """What the input's columns are called in the output: those with a name that is added become `input_…`."""
-    names, taken = {}, {*columns, *ADDED}
+    columns, added = list(columns), set(added)
+    names, taken = {}, {*columns, *added}
     for column in columns:
         name = column
-        while column in ADDED and name in taken:
+        while column in added and name in taken:
             name = f"input_{name}"
         names[column] = name
     return names
 
 
-def table_schema(path: Path | None, text_column: str) -> pyarrow.Schema:
+def table_schema(
+    path: Path | None, columns: Sequence[str], text_column: str, added: Mapping[str, pyarrow.DataType] = ADDED
+) -> pyarrow.Schema:
     """The columns of a table with all of the input's columns and the added ones.
 
     A Parquet input keeps its types. CSV, TSV and plain text are strings, with the columns of the first row. JSON Lines
     may differ from row to row, so all are read: a column gets the type that holds all its values (nothing and
     integers, integers and floats), or is one of strings, with JSON in place of other values.
 
-    `path` None stands for texts without a file.
+    Args:
+        path: the input; None for texts without a file, or a stream.
+        columns: those of such a stream; strings, all of them.
+        added: see `added_columns`.
     """
     if path is None:
-        fields = [pyarrow.field(text_column, pyarrow.string())]
+        fields = [pyarrow.field(name, pyarrow.string()) for name in columns]
     elif kind_of(path)[0] == ".parquet":
         fields = list(pyarrow.parquet.read_schema(path).remove_metadata())
     elif kind_of(path)[0] in (".jsonl", ".json"):
@@ -108,9 +124,9 @@ def table_schema(path: Path | None, text_column: str) -> pyarrow.Schema:
     else:
         first = next(read_rows(path, text_column=text_column)).cells
         fields = [pyarrow.field(name, pyarrow.string()) for name in first]
-    names = kept_names([field.name for field in fields])
+    names = kept_names([field.name for field in fields], added)
     fields = [field.with_name(names[field.name]) for field in fields]
-    return pyarrow.schema([*fields, *(pyarrow.field(name, kind) for name, kind in ADDED.items())])
+    return pyarrow.schema([*fields, *(pyarrow.field(name, kind) for name, kind in added.items())])
 
 
 def _json_types(rows: Iterable[Row]) -> dict[str, pyarrow.DataType]:

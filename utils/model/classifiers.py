@@ -17,7 +17,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 
 from utils.console import InputError
 from utils.machine import bf16_pays
-from utils.model.folding import stored_thresholds
+from utils.model.folding import folded_thresholds, stored_thresholds
 from utils.model.head import label_list, output_layer
 from utils.model.loading import load_saved_model, load_tokenizer, unloadable
 from utils.run_folder import BASELINE_FILE, CONFIG_FILE, ONNX_FILES, THRESHOLDS_FILE, RunFolder, files_to_load
@@ -37,6 +37,7 @@ class Classifier(Protocol):
     """What answers texts with probabilities: a fine-tuned encoder, its ONNX files, or the baseline."""
 
     labels: list[str]
+    folded: np.ndarray | None  # the thresholds that are folded into its answers, one per label; None: none are
 
     def predict(self, texts: Sequence[str], progress: OnRows = ...) -> np.ndarray:
         """Probabilities, float32 of shape (texts, labels), in the order of `texts`.
@@ -66,6 +67,7 @@ class BatchedClassifier(ABC):
     """
 
     labels: list[str]
+    folded: np.ndarray | None
     tokenizer: PreTrainedTokenizerBase
     batch_tokens: int
     threads: int
@@ -107,7 +109,7 @@ class EncoderClassifier(BatchedClassifier):
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: str = "fp32"):
         self.model, self.tokenizer = model.eval(), tokenizer
-        self.labels = label_list(model.config)
+        self.labels, self.folded = label_list(model.config), folded_thresholds(model.config)
         self._suit_device()
         if precision == "bf16":
             model.bfloat16()
@@ -158,7 +160,7 @@ def padded_batches(
 class OnnxClassifier(BatchedClassifier):
     """A fine-tuned encoder as `utils.publishing.onnx_export` writes it, run by ONNX Runtime on the CPU."""
 
-    def __init__(self, path: Path, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]):
+    def __init__(self, path: Path, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig):
         import onnxruntime  # not among the packages that training needs
 
         options = onnxruntime.SessionOptions()
@@ -167,7 +169,7 @@ class OnnxClassifier(BatchedClassifier):
         unfused = {"disabled_optimizers": ["SkipLayerNormFusion"]}
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], **unfused)
         self.inputs = [item.name for item in self.session.get_inputs()]
-        self.tokenizer, self.labels = tokenizer, list(labels)
+        self.tokenizer, self.labels, self.folded = tokenizer, label_list(config), folded_thresholds(config)
         self.batch_tokens, self.threads = ONNX_TOKENS, torch.get_num_threads()
 
     def _logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -177,6 +179,8 @@ class OnnxClassifier(BatchedClassifier):
 
 class BaselineClassifier:
     """TF-IDF and logistic regression as `run_baseline.py` saves them."""
+
+    folded: np.ndarray | None = None
 
     def __init__(self, path: str, labels: Sequence[str]):
         unknown = set(skops_io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES)
@@ -240,7 +244,7 @@ def _load(
         config = _multilabel_config(name, folder)
         stored = stored_thresholds(name, folder, config)
         if backend == "onnx":
-            classifier = _load_onnx(name, folder, ONNX_FILES[precision], label_list(config))
+            classifier = _load_onnx(name, folder, ONNX_FILES[precision], config)
         else:
             tokenizer = load_tokenizer(str(folder))
             classifier = EncoderClassifier(load_saved_model(name, folder), tokenizer, precision).to(device)
@@ -303,7 +307,7 @@ def _multilabel_config(name: str, folder: Path) -> PretrainedConfig:
     return config
 
 
-def _load_onnx(name: str, folder: Path, file: str, labels: Sequence[str]) -> OnnxClassifier:
+def _load_onnx(name: str, folder: Path, file: str, config: PretrainedConfig) -> OnnxClassifier:
     if importlib.util.find_spec("onnxruntime") is None:
         raise InputError("--backend onnx needs ONNX Runtime: pip install -r requirements-onnx.txt.")
     if not (folder / file).is_file():
@@ -313,7 +317,7 @@ def _load_onnx(name: str, folder: Path, file: str, labels: Sequence[str]) -> Onn
             + (f"use {others[0]}." if others else "`python run_export.py OUTPUT_DIR` makes it in a run's folder.")
         )
     try:
-        return OnnxClassifier(folder / file, load_tokenizer(str(folder)), labels)
+        return OnnxClassifier(folder / file, load_tokenizer(str(folder)), config)
     except InputError:
         raise
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own

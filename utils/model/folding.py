@@ -46,12 +46,17 @@ def fold_thresholds(model: PreTrainedModel, thresholds: np.ndarray) -> None:
     setattr(model.config, CONFIG_KEY, dict(zip(label_list(model.config), values, strict=True)))
 
 
+def folded_thresholds(config: PretrainedConfig) -> np.ndarray | None:
+    """The thresholds that are folded into a model, one per label; None where there are none."""
+    folded = getattr(config, CONFIG_KEY, None)
+    return np.array([folded[name] for name in label_list(config)]) if folded else None
+
+
 def unfold_thresholds(model: PreTrainedModel) -> np.ndarray | None:
     """Undo `fold_thresholds`; returns the thresholds, or None where nothing was folded."""
-    folded = getattr(model.config, CONFIG_KEY, None)
-    if not folded:
+    thresholds = folded_thresholds(model.config)
+    if thresholds is None:
         return None
-    thresholds = np.array([folded[name] for name in label_list(model.config)])
     _shift(model, logit(thresholds))
     delattr(model.config, CONFIG_KEY)
     return thresholds

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from utils.console import InputError
 from utils.evaluation.thresholds import decide, micro_and_macro_f1
 from utils.model.classifiers import EncoderClassifier, OnnxClassifier, load_encoder
-from utils.model.folding import CONFIG_KEY
+from utils.model.folding import folded_thresholds
 from utils.run_folder import EXPORT_FILE, ONNX_FILES, THRESHOLDS_FILE, RunFolder, write_json
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -127,7 +127,7 @@ def _write_int8(fp32: Path, int8: Path) -> None:
 
 def _compare(run: RunFolder, classifier: EncoderClassifier, fp32: Path, int8: Path) -> dict[str, float]:
     _, (texts, gold, probabilities) = run.read_predictions("validation")
-    exported = OnnxClassifier(fp32, classifier.tokenizer, classifier.labels)
+    exported = OnnxClassifier(fp32, classifier.tokenizer, classifier.model.config)
     some = texts[:COMPARED_ROWS]
     difference = float(np.abs(exported.predict(some) - classifier.predict(some)).max())
     if not difference < TOLERANCE:
@@ -138,8 +138,8 @@ def _compare(run: RunFolder, classifier: EncoderClassifier, fp32: Path, int8: Pa
     # Predictions are those of the unfolded model, to be held against the thresholds that it was folded with.
     thresholds = np.array(list(run.read(THRESHOLDS_FILE)["thresholds"].values()))
     decided = decide(probabilities[::step], thresholds)
-    quantised = OnnxClassifier(int8, classifier.tokenizer, classifier.labels).predict(texts[::step])
-    is_folded = getattr(classifier.model.config, CONFIG_KEY, None)
+    quantised = OnnxClassifier(int8, classifier.tokenizer, classifier.model.config).predict(texts[::step])
+    is_folded = folded_thresholds(classifier.model.config) is not None
     decided_int8 = decide(quantised, np.full(len(thresholds), 0.5) if is_folded else thresholds)
     return {
         "fp32_max_difference": difference,
