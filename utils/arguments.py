@@ -174,7 +174,7 @@ class FinetuneArguments(TrainingArguments):
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = "f1_micro"  # at its best threshold, never at 0.5
     seed: int = field(default=42, metadata={"help": "of subsets, initialisation, order and dropout"})
-    # The Trainer's: keys of its inputs that are labels, which it finds out by itself. Here the name has another meaning.
+    # The Trainer's: which of its inputs are labels, as it finds out by itself. Here the name has another meaning.
     label_names: list[str] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
