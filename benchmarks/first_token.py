@@ -19,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from utils.arguments import HUB_DATASET, plain_parser
+from utils.arguments import HUB_DATASET, DataArguments, plain_parser
 from utils.console import one_sentence_errors
 from utils.data.splits import load_splits
 from utils.evaluation.report import markdown_table
@@ -33,7 +33,7 @@ STEP = "utils.publishing.first_token.compute_first_token_only"
 def main(run: RunFolder, repeats: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
-    texts = list(load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)["validation"]["text"])
+    texts = list(load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))["validation"]["text"])
     encoder = load_encoder(run)
     lines = []
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as all_tokens:
@@ -42,7 +42,8 @@ def main(run: RunFolder, repeats: int) -> None:
             write_onnx(run, encoder, Path(all_tokens))
         for precision, file in ONNX_FILES.items():
             sides = [
-                OnnxClassifier(Path(folder) / file, encoder.tokenizer, encoder.labels) for folder in (all_tokens, first)
+                OnnxClassifier(Path(folder) / file, encoder.tokenizer, encoder.model.config)
+                for folder in (all_tokens, first)
             ]
             found = [side.predict(texts) for side in sides]  # the warm-up as well
             difference = np.abs(found[0] - found[1]).max()

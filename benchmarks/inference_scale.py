@@ -21,7 +21,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from utils.arguments import HUB_DATASET, plain_parser
+from utils.arguments import HUB_DATASET, DataArguments, plain_parser
 from utils.console import one_sentence_errors
 from utils.data.rows import read_rows
 from utils.data.splits import load_splits
@@ -72,7 +72,7 @@ def peak_megabytes(model: Path, source: Path) -> float:
 
 
 def main(model: str, sizes: list[int], rows: int, precision: str) -> None:
-    texts = list(load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)["train"]["text"])
+    texts = list(load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))["train"]["text"])
     folder = model_folder(model)
     precision = precision if precision != "auto" else "bf16" if bf16_pays(use_cpu=True) else "fp32"
     with tempfile.TemporaryDirectory() as scratch:

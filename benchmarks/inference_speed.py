@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from transformers import pipeline
 
-from utils.arguments import HUB_DATASET
+from utils.arguments import HUB_DATASET, DataArguments
 from utils.console import one_sentence_errors, say
 from utils.data.rows import read_rows
 from utils.data.splits import load_splits
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("run", help="a finished run of run_finetune.py")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    texts = list(load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)["validation"]["text"])
+    texts = list(load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))["validation"]["text"])
     random.Random(0).shuffle(texts)
     spawn = get_context("spawn")
     workers = {name: ProcessPoolExecutor(1, spawn, initializer=start, initargs=(name, args.run)) for name in SIDES}

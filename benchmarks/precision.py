@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from utils.arguments import HUB_DATASET, plain_parser
+from utils.arguments import HUB_DATASET, DataArguments, plain_parser
 from utils.console import one_sentence_errors
 from utils.data.splits import load_splits
 from utils.evaluation.report import markdown_table
@@ -20,7 +20,7 @@ from utils.model.classifiers import load_classifier
 
 
 def main(model: str) -> None:
-    texts = list(load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)["validation"]["text"])
+    texts = list(load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))["validation"]["text"])
     classifiers = {precision: load_classifier(model, "cpu", precision=precision) for precision in ("fp32", "bf16")}
     seconds: dict[str, list[float]] = {precision: [] for precision in classifiers}
     probabilities: dict[str, np.ndarray] = {}

@@ -434,7 +434,7 @@ def main() -> None:
         variants = {name: combined(name) for name in options.variants}
         options.folder.mkdir(parents=True, exist_ok=True)
         options.results.parent.mkdir(parents=True, exist_ok=True)
-        data = load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)
+        data = load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))
         data.pop("test", None)
         done = {(r["recipe"], r["variant"], r["seed"], r["rows"]) for r in read_results(options.results)}
         rows = options.rows or yaml.safe_load(options.recipe.read_text()).get("max_train_samples", len(data["train"]))

@@ -30,7 +30,7 @@ import torch
 from datasets import DatasetDict
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from utils.arguments import HUB_DATASET, FinetuneArguments
+from utils.arguments import HUB_DATASET, DataArguments, FinetuneArguments
 from utils.console import one_sentence_errors, say
 from utils.data.encoding import encode
 from utils.data.labels import multi_hot
@@ -138,7 +138,7 @@ def score_side(side: str, count: int, seed: int, precision: str, epochs: float) 
 
 
 def splits() -> DatasetDict:
-    return load_splits(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)
+    return load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))
 
 
 def apart(function: Callable, *arguments: object) -> Any:
