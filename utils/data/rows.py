@@ -97,7 +97,10 @@ def separator_note(path: Path, text_column: str = "text") -> str | None:
     if kind_of(path)[0] != ".csv":
         return None
     with open_file(path) as file:
-        separator, _ = _csv_separator(_head(file), text_column)
+        try:
+            separator, _ = _csv_separator(_head(file), text_column)
+        except OSError as error:
+            raise _unreadable(path, error) from error
     name = SEPARATORS.get(separator, repr(separator))
     return None if separator == "," else f"{path.name}: columns are separated by a {name}, as its header is."
 
