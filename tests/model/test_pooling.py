@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import encoder_configs
-from transformers import AutoModelForSequenceClassification, pipeline
+from transformers import (
+    AutoModelForSequenceClassification,
+    CanineConfig,
+    ConvBertConfig,
+    LongformerConfig,
+    MobileBertConfig,
+    NystromformerConfig,
+    YosoConfig,
+    pipeline,
+)
 
 import run_finetune
 from utils.console import InputError
@@ -78,6 +87,47 @@ def test_modernbert_reads_the_mean_by_its_own_setting(batch):
 def test_another_kind_of_encoder_is_refused_in_one_sentence():
     with pytest.raises(InputError, match=r"--pooling mean does not know how DebertaV2.* --pooling first_token"):
         pool_by_mean(made("deberta-v2"))
+
+
+SIZES = {"vocab_size": 800, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+         "intermediate_size": 28, "max_position_embeddings": 80}  # fmt: skip
+BUILT_OTHERWISE = {
+    "longformer": LongformerConfig(**SIZES, attention_window=[4]),
+    "a wide longformer": LongformerConfig(**SIZES, attention_window=512),
+    "convbert": ConvBertConfig(**SIZES, embedding_size=16),
+    "mobilebert": MobileBertConfig(**{**SIZES, "hidden_size": 32}, embedding_size=16, intra_bottleneck_size=16),
+    "canine": CanineConfig(**{**SIZES, "vocab_size": None, "max_position_embeddings": 16384}),
+    "nystromformer": NystromformerConfig(**SIZES),
+    "yoso": YosoConfig(**SIZES),
+}
+
+
+@pytest.mark.parametrize("kind", BUILT_OTHERWISE)
+def test_layers_that_look_alike_and_attend_otherwise_are_refused(kind):
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(BUILT_OTHERWISE[kind])
+    with pytest.raises(InputError, match=f"does not know how {type(model).__name__} is built") as caught:
+        pool_by_mean(model)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [*WITH_A_LAYER_MORE, "modernbert"])
+def test_looking_whether_it_works_leaves_no_trace(kind):
+    """The model stays in its mode, MPNet keeps its position bias, and nothing else is drawn from another number on."""
+    model = made(kind).train()
+    bias = [weight.clone() for name, weight in model.named_parameters() if "relative_attention_bias" in name]
+    assert len(bias) == (kind == "mpnet")
+    torch.manual_seed(1)
+    pool_by_mean(model)
+    drawn = torch.rand(1)
+    assert all(module.training for module in model.modules())
+    after = [weight for name, weight in model.named_parameters() if "relative_attention_bias" in name]
+    assert all(torch.equal(one, other) for one, other in zip(bias, after, strict=True))
+    torch.manual_seed(1)
+    if kind != "modernbert":
+        for width in (16, 28):  # the query, and the first half of the feed-forward part
+            torch.empty(width, 16).normal_()
+    assert torch.equal(drawn, torch.rand(1))
 
 
 def test_the_mean_reaches_the_output_layer():
