@@ -14,6 +14,7 @@ from transformers.hf_argparser import string_to_bool
 from utils.arguments import plain_parser
 from utils.console import InputError, one_sentence_errors, say
 from utils.model.classifiers import load_encoder
+from utils.model.head import has_bias
 from utils.publishing.card import run_metadata, write_card
 from utils.publishing.finish import finish_run
 from utils.publishing.hub import Publication, check_access
@@ -33,6 +34,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.run.require_finished()
     if args.fold_thresholds is not None and not args.run.is_encoder:
         raise InputError(f"--fold_thresholds: {args.run} holds a baseline; only an encoder's thresholds can be folded.")
+    if args.fold_thresholds and not has_bias(load_encoder(args.run).model):
+        raise InputError(
+            f"--fold_thresholds true: the model in {args.run} has an output layer without bias, which has no place for "
+            "thresholds; accepted: false."
+        )
     return args
 
 

@@ -18,6 +18,7 @@ from utils.evaluation.calibration import calibrate, fit_calibration
 from utils.machine import is_main_process
 from utils.model.classifiers import Classifier, EncoderClassifier, load_encoder
 from utils.model.folding import save_calibrated
+from utils.model.head import has_bias
 from utils.progress import Progress
 from utils.run_folder import METRIC_PREFIX, Predictions, RunFolder
 
@@ -64,6 +65,9 @@ def calibrate_run(
         classifier: the model, which is changed too.
         method: `none`, `temperature` or `platt`; see `utils.evaluation.calibration`.
     """
+    if method == "platt" and not has_bias(classifier.model):
+        say("The model's output layer has no bias; --calibration platt is off for it (temperature needs none).")
+        method = "none"
     if method == "none":
         return dict(predictions)
     fitted = fit_calibration(predictions["validation"].gold, predictions["validation"].probabilities, method)

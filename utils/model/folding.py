@@ -5,6 +5,9 @@ a JavaScript client and an inference server all decide at 0.5, or leave the deci
 p = sigmoid(z) reaches the threshold t exactly where sigmoid(z − logit t) reaches 0.5; so the bias b − logit t in place
 of b makes the same decisions at 0.5.
 
+An output layer without a bias (GPT-2, Qwen, Llama) has no place for a shift: thresholds stay beside such a model, and
+of the calibrations it takes the one that only scales.
+
 config.json and thresholds.json both say whether a model is folded, and must say the same.
 """
 
@@ -18,19 +21,34 @@ from scipy.special import logit
 from transformers import PretrainedConfig, PreTrainedModel
 
 from utils.console import InputError
-from utils.model.head import label_list, output_layer
+from utils.model.head import has_bias, label_list, output_layer
 from utils.run_folder import AFTER_TRAINING, CONFIG_FILE, THRESHOLDS_FILE, RunFolder, write_json
 
 CONFIG_KEY = "folded_thresholds"  # in config.json: label name → the threshold that was folded; b + logit t undoes it
 
 
 def scale_logits(model: PreTrainedModel, scale: np.ndarray, shift: np.ndarray) -> None:
-    """Make the model answer sigmoid(scale · z + shift) where it answered sigmoid(z); each of shape (labels,)."""
-    layer = output_layer(model)
-    factor, summand = (torch.as_tensor(values, dtype=torch.float64) for values in (scale, shift))
+    """Make the model answer sigmoid(scale · z + shift) where it answered sigmoid(z); each of shape (labels,).
+
+    Raises:
+        InputError: there is a shift, and no bias to take it.
+    """
+    layer, factor = output_layer(model), torch.as_tensor(scale, dtype=torch.float64)
+    if np.any(shift):
+        require_bias(model)
     with torch.no_grad():
         layer.weight.copy_(layer.weight.double() * factor[:, None])
-        layer.bias.copy_(layer.bias.double() * factor + summand)
+        if has_bias(model):
+            layer.bias.copy_(layer.bias.double() * factor + torch.as_tensor(shift, dtype=torch.float64))
+
+
+def require_bias(model: PreTrainedModel) -> None:
+    """Raise `InputError` for a model whose logits cannot be shifted."""
+    if not has_bias(model):
+        raise InputError(
+            f"{type(model).__name__} has an output layer without bias, which has no place for thresholds or a shift; "
+            f"thresholds stand beside such a model, in {THRESHOLDS_FILE}."
+        )
 
 
 def fold_thresholds(model: PreTrainedModel, thresholds: np.ndarray) -> None:
@@ -39,7 +57,11 @@ def fold_thresholds(model: PreTrainedModel, thresholds: np.ndarray) -> None:
     Args:
         model: its output layer has one unit per label; a model that is folded already is unfolded first.
         thresholds: shape (labels,), in (0, 1), in the order of the labels.
+
+    Raises:
+        InputError: its output layer has no bias.
     """
+    require_bias(model)
     unfold_thresholds(model)
     _shift(model, -logit(thresholds))
     values = np.asarray(thresholds, dtype=float).tolist()

@@ -31,6 +31,11 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
     return layers[-1]
 
 
+def has_bias(model: PreTrainedModel) -> bool:
+    """Whether logits can be shifted: the output layer of GPT-2, Qwen, Llama and other causal models has no bias."""
+    return output_layer(model).bias is not None
+
+
 def head_parameters(model: PreTrainedModel) -> set[str]:
     """Names of the parameters that start from nothing: those outside the encoder, and a pooler never trained."""
     cold = untrained_pooler(model)
@@ -67,13 +72,12 @@ def init_head_bias(model: PreTrainedModel, label_matrix: np.ndarray) -> None:
         model: its output layer has one unit per label and a bias.
         label_matrix: zeros and ones, shape (rows, labels).
     """
-    layer = output_layer(model)
-    if layer.bias is None:
-        raise InputError(f"{type(model).__name__}'s output layer has no bias; use --init_head_bias false.")
+    if not has_bias(model):
+        raise InputError(f"{type(model).__name__}'s output layer has no bias that could start at the log-odds.")
     rows = len(label_matrix)
     frequency = np.clip(label_matrix.mean(axis=0, dtype=np.float64), 0.5 / rows, 1 - 0.5 / rows)
     with torch.no_grad():
-        layer.bias.copy_(torch.from_numpy(logit(frequency)))
+        output_layer(model).bias.copy_(torch.from_numpy(logit(frequency)))
 
 
 def _in_encoder(name: str, model: PreTrainedModel) -> bool:

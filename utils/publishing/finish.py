@@ -9,6 +9,7 @@ from utils.data.splits import hub_id
 from utils.machine import is_main_process
 from utils.model.classifiers import EncoderClassifier
 from utils.model.folding import write_folded
+from utils.model.head import has_bias
 from utils.publishing.card import card_metadata, write_card
 from utils.publishing.example import record_example
 from utils.publishing.hub import Publication, check_access
@@ -47,13 +48,16 @@ def finish_run(
     Args:
         run: the run's folder.
         classifier: the model in it, which is changed too; None for a baseline, which is neither folded nor exported.
-        fold_thresholds: whether the thresholds are to be in the model, or beside it.
+        fold_thresholds: whether the thresholds are to be in the model, or beside it, as always where it has no bias.
         export_onnx: make the model's ONNX files; where that fails, one line says why.
         repo_id: where the card's examples find the model; None until it is published.
     """
     if classifier is None:
         record_example(run)
     else:
+        if fold_thresholds and not has_bias(classifier.model):
+            say(f"The model's output layer has no bias; --fold_thresholds is off for it: see {THRESHOLDS_FILE}.")
+            fold_thresholds = False
         refold = fold_thresholds != run.read(THRESHOLDS_FILE)["folded"]
         with run.change(outdated=("export",) if refold else ()) as folder:
             if refold:
