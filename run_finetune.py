@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 3. The encoder, its tokenizer, and a classifier that starts from the label frequencies: the cure for 0.0000.
     tokenizer = load_tokenizer(model_path)
     set_seed(args.seed)
-    model = load_for_training(model_path, splits["train"], args.init_head_bias, model_args.pooling)
+    model = load_for_training(model_path, tokenizer, splits["train"], args.init_head_bias, model_args.pooling)
     say(f"{base_model or model_path}: {model.num_parameters() / 1e6:.1f}M parameters, {len(names)} labels")
 
     # 4. Train. Each epoch ends with a sweep of the thresholds and a checkpoint; the best one is loaded at the end.

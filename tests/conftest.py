@@ -18,15 +18,21 @@ import torch
 from datasets import DatasetDict
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoModel,
     BertConfig,
     BertModel,
+    BloomConfig,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
+    GPT2Config,
+    LlamaConfig,
     ModernBertConfig,
     MPNetConfig,
+    OPTConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
+    Qwen2Config,
     RobertaConfig,
     XLMRobertaConfig,
 )
@@ -102,6 +108,32 @@ def encoder_configs() -> dict[str, tuple[PretrainedConfig, str]]:
         "electra": (ElectraConfig(**sizes, embedding_size=16), "classifier.out_proj"),
         "deberta-v2": (DebertaV2Config(**sizes), "classifier"),
     }
+
+
+def causal_configs() -> dict[str, PretrainedConfig]:
+    """A tiny configuration of each kind of causal model: absolute and relative positions, no padding token of its own.
+
+    Their classifiers read a comment's last token, and have an output layer without bias.
+    """
+    sizes = {
+        "vocab_size": 800, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "max_position_embeddings": 80, "pad_token_id": None, "bos_token_id": 2, "eos_token_id": 3,
+    }  # fmt: skip
+    return {
+        "gpt2": GPT2Config(**sizes),
+        "opt": OPTConfig(**sizes, ffn_dim=28, word_embed_proj_dim=16),
+        "bloom": BloomConfig(vocab_size=800, hidden_size=16, n_layer=2, n_head=2, pad_token_id=None),
+        "qwen2": Qwen2Config(**sizes, intermediate_size=28, num_key_value_heads=2),
+        "llama": LlamaConfig(**sizes, intermediate_size=28),
+    }
+
+
+def saved(config: PretrainedConfig, tokenizer_of: Path, folder: Path, **tokenizer_settings) -> Path:
+    """A folder with a randomly initialised model, without a classifier, and the tokenizer of another."""
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(folder)
+    PreTrainedTokenizerFast.from_pretrained(tokenizer_of, **tokenizer_settings).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ import torch
 from huggingface_hub import snapshot_download
 from scipy.special import expit
 from skops import io as skops_io
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.console import InputError
 from utils.machine import bf16_pays
 from utils.model.folding import folded_thresholds, stored_thresholds
 from utils.model.head import label_list, output_layer
-from utils.model.loading import load_saved_model, load_tokenizer, unloadable
+from utils.model.loading import know_padding, load_saved_model, load_tokenizer, read_config, unloadable
 from utils.run_folder import BASELINE_FILE, CONFIG_FILE, ONNX_FILES, THRESHOLDS_FILE, RunFolder, files_to_load
 
 TRUSTED_TYPES = ("sklearn.multiclass._ConstantPredictor",)  # stands in for a label that no training row carries
@@ -110,6 +110,8 @@ class EncoderClassifier(BatchedClassifier):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: str = "fp32"):
         self.model, self.tokenizer = model.eval(), tokenizer
         self.labels, self.folded = label_list(model.config), folded_thresholds(model.config)
+        if model.config.get_text_config().pad_token_id is None:
+            know_padding(type(model).__name__, model.config, tokenizer)
         self._suit_device()
         if precision == "bf16":
             model.bfloat16()
@@ -144,7 +146,7 @@ def padded_batches(
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        longest = lengths[order[start]]
+        longest = max(1, lengths[order[start]])  # a comment need not have a token
         rows = order[start : start + max(1, batch_tokens // longest)]
         mask = np.arange(longest) < lengths[rows, None]
         if tokenizer.padding_side == "left":
@@ -296,10 +298,7 @@ def model_files(folder: Path, backend: str, precision: str) -> list[Path]:
 
 
 def _multilabel_config(name: str, folder: Path) -> PretrainedConfig:
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except Exception as error:  # not JSON, an architecture that this version does not know
-        raise unloadable(name, error) from error
+    config = read_config(name, folder)
     if not any("ForSequenceClassification" in kind for kind in config.architectures or []):
         raise InputError(f"{name} is an encoder without a classifier; run_finetune.py makes one from it.")
     if config.problem_type in ("single_label_classification", "regression"):

@@ -11,8 +11,10 @@ from datasets import Dataset
 from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -59,18 +61,68 @@ def resolve_model(name: str) -> tuple[str, str | None]:
     return str(folder), MINILM_HUB_ID
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, knowing how many tokens its model can read."""
+def read_config(name: str, path: str | Path, way_on: str = "") -> PretrainedConfig:
+    """The configuration of the model at `path`, which the user calls `name`.
+
+    Raises:
+        InputError: there is none, or the model is an encoder-decoder.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
         config = AutoConfig.from_pretrained(path)
     except Exception as error:  # OSError, ValueError, KeyError, the Hub client's own: one way on for all
+        raise unloadable(name, error, way_on) from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"Model {name} is an encoder-decoder ({config.model_type}), which is neither fine-tuned nor run here; take "
+            "an encoder such as BERT or RoBERTa."
+        )
+    return config
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, knowing how many tokens its model can read, and on which side the model is indifferent to padding.
+
+    Padding on the right leaves every other token its place, and a causal model does not look at what comes after. On
+    the left it moves them, and with absolute positions a comment's answer changes with its neighbours in the batch;
+    only XLNet, which reads the last place of a row whatever stands there, needs it.
+    """
+    config = read_config(path, path, _WAY_ON)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except Exception as error:
         raise unloadable(path, error, _WAY_ON) from error
     if tokenizer.pad_token is None:
         raise InputError(f"Model {path} has no padding token; encoders such as bert-base-uncased have one.")
-    if tokenizer.model_max_length > 1_000_000:  # unset; position tables of RoBERTa's kind lose two places
-        tokenizer.model_max_length = getattr(config, "max_position_embeddings", 514) - 2
+    limit = position_limit(config)
+    if limit is None and tokenizer.model_max_length > 1_000_000:  # unset
+        places = getattr(config, "max_position_embeddings", None) or 0
+        limit = places if places > 0 else 512  # XLNet says −1
+    if limit is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
+    side = "left" if getattr(config, "summary_type", None) == "last" else "right"
+    if tokenizer.padding_side != side:
+        tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = side  # the second: so that it is saved
     return tokenizer
+
+
+def position_limit(config: PretrainedConfig) -> int | None:
+    """How many tokens a model's table of positions has places for; None where it has none, as with relative positions.
+
+    RoBERTa and its like count positions from the one after the padding token's id, OPT and others from two, so that
+    their tables have more rows than places.
+    """
+    try:
+        with torch.device("meta"):  # shapes alone
+            modules = list(AutoModel.from_config(config).named_modules())
+    except Exception:  # an architecture that has no plain model: its tokenizer is believed
+        return None
+    limits = []
+    for name, module in modules:
+        last = name.split(".")[-1]
+        if hasattr(module, "padding_idx") and ("position" in last or last == "wpe"):
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(len(module.weight) - first)
+    return min([*limits, getattr(config, "max_position_embeddings", None) or limits[0]]) if limits else None
 
 
 def load_saved_model(name: str, folder: Path) -> PreTrainedModel:
@@ -82,7 +134,11 @@ def load_saved_model(name: str, folder: Path) -> PreTrainedModel:
 
 
 def load_for_training(
-    path: str, train_set: Dataset, init_head_bias: bool = True, pooling: str = "first_token"
+    path: str,
+    tokenizer: PreTrainedTokenizerBase,
+    train_set: Dataset,
+    init_head_bias: bool = True,
+    pooling: str = "first_token",
 ) -> PreTrainedModel:
     """The encoder with a classifier for the labels of `train_set`; a new classifier gets a warm start.
 
@@ -90,29 +146,60 @@ def load_for_training(
 
     Args:
         path: a folder, or a model id on the Hub.
+        tokenizer: the model's, which says with what comments are padded.
         train_set: has `labels`, lists of ids whose names stand in the feature.
-        init_head_bias: start the bias at the log-odds of the label frequencies in `train_set`.
+        init_head_bias: start the bias at the log-odds of the label frequencies in `train_set`, where there is a bias.
         pooling: `first_token` or `mean`.
+
+    Raises:
+        InputError: the model cannot be loaded, trained or pooled so.
     """
     names = train_set.features["labels"].feature.names
-    model, head_is_new = load_model(path, names)
+    model, head_is_new = load_model(path, names, tokenizer)
+    has_bias = head.has_bias(model)
+    if not has_bias:
+        say(
+            f"The output layer of {type(model).__name__} has no bias: the initialisation of one, the folding of "
+            "thresholds and --calibration platt are off for it."
+        )
     if head_is_new:
         head.start_pooler_as_identity(model)
         if pooling == "mean":
             pool_by_mean(model)
-        if init_head_bias:
+        if init_head_bias and has_bias:
             head.init_head_bias(model, multi_hot(train_set["labels"], len(names)))
     return model
 
 
-def load_model(path: str, names: Sequence[str]) -> tuple[PreTrainedModel, bool]:
+def know_padding(name: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Note with which token a tokenizer pads: models that classify by a comment's last token find it by that.
+
+    Raises:
+        InputError: the model `name` does not know that token.
+    """
+    config = config.get_text_config()
+    size = getattr(config, "vocab_size", None)
+    if size is not None and tokenizer.pad_token_id >= size:
+        raise InputError(
+            f"Model {name} knows {size:,} tokens, and its tokenizer pads with another ({tokenizer.pad_token!r}, id "
+            f"{tokenizer.pad_token_id}); set the tokenizer's pad_token to one that the model knows."
+        )
+    config.pad_token_id = tokenizer.pad_token_id
+
+
+def load_model(
+    path: str, names: Sequence[str], tokenizer: PreTrainedTokenizerBase | None = None
+) -> tuple[PreTrainedModel, bool]:
     """The encoder with a classifier for `names`, in fp32, and whether that classifier is new.
 
     A checkpoint that already classifies exactly these labels keeps its classifier; any other classifier is replaced.
+    With `tokenizer`, the model knows its padding token.
     """
     id2label, label2id = label_maps(names)
+    config = read_config(path, path, _WAY_ON)
+    if tokenizer is not None:
+        know_padding(path, config, tokenizer)
     try:
-        config = AutoConfig.from_pretrained(path)
         is_classifier = any("ForSequenceClassification" in kind for kind in config.architectures or [])
         had = head.label_list(config) if is_classifier else None
         if had and Path(path).is_dir():
@@ -144,7 +231,7 @@ def load_model(path: str, names: Sequence[str]) -> tuple[PreTrainedModel, bool]:
     return model, is_new
 
 
-def _initialise(layer: nn.Linear, config: AutoConfig) -> None:
+def _initialise(layer: nn.Linear, config: PretrainedConfig) -> None:
     nn.init.normal_(layer.weight, std=getattr(config, "initializer_range", 0.02))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
