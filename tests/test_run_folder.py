@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from conftest import refold, run_python, with_project
 from datasets import load_dataset
@@ -23,7 +24,7 @@ from utils.model import classifiers
 from utils.model.classifiers import load_classifier
 from utils.model.folding import CONFIG_KEY
 from utils.model.loading import load_model
-from utils.run_folder import FILES, PUBLISHED, RunFolder, files_to_load, whole_file, write_bytes
+from utils.run_folder import FILES, PUBLISHED, Predictions, RunFolder, files_to_load, whole_file, write_bytes
 
 TEXTS = ["so happy today", "this is disgusting", "ok", "thank you all so much"]
 
@@ -62,6 +63,32 @@ def test_predictions_are_loaded_by_datasets_under_their_own_splits(finished_run)
     """`datasets` takes a file called `eval` for rows of the test split."""
     loaded = load_dataset(str(finished_run / "predictions"))
     assert {split: len(rows) for split, rows in loaded.items()} == {"validation": 60, "test": 60}
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["joy", "anger"], ["joy", "anger"]),
+        (["text", "labels"], ["label:text", "label:labels"]),
+        (["label:text", "text", "scores", "label"], ["label:text", "label:label:text", "scores", "label"]),
+        (["x\ny", "a|b", "😀", "a, b"], ["x\ny", "a|b", "😀", "a, b"]),
+        (["only"], ["only"]),
+    ],
+)
+def test_predictions_keep_texts_labels_and_probabilities_apart_whatever_labels_are_called(names, columns, tmp_path):
+    rng = np.random.default_rng(0)
+    gold = (rng.random((5, len(names))) < 0.5).astype(np.float32)
+    probabilities = rng.random((5, len(names))).astype(np.float32)
+    texts = [f"text {number}" for number in range(5)]
+    run = RunFolder(tmp_path)
+    run.write_predictions("test", names, Predictions(texts, gold, probabilities))
+    table = pyarrow.parquet.read_table(tmp_path / "predictions" / "test.parquet")
+    assert table.column_names == ["text", "labels", *columns]
+    assert (table.schema.metadata is None) == (columns == names)  # without a clash, nothing but the columns
+    read_names, read = run.read_predictions("test")
+    assert (read_names, read.texts) == (names, texts)
+    np.testing.assert_array_equal(read.gold, gold)
+    np.testing.assert_array_equal(read.probabilities, probabilities)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -101,6 +101,8 @@ _CHANGE = ".run_change"  # a whole change that is being put into its place; `.ru
 _REMOVED = "removed.json"  # in it: the files that the change removes
 _STATE = (CONFIG_FILE, THRESHOLDS_FILE, "model.safetensors", "model.safetensors.index.json")
 _UNFINISHED = ".unfinished"
+_PREDICTION_COLUMNS = ("text", "labels")  # of the predictions; all others are probabilities
+_LABEL_NAMES = b"label_names"  # in their metadata, as a JSON list, where a column is not called like its label
 _PACKAGES = ("accelerate", "datasets", "evaluate", "huggingface-hub", "iterative-stratification", "numpy",
              "scikit-learn", "skops", "tokenizers", "torch", "transformers")  # fmt: skip
 _SECRETS = ("token", "password", "secret")  # how names of arguments that hold one end
@@ -187,24 +189,37 @@ class RunFolder:
         path = self._predictions_file(split)
         if not path.is_file():
             raise InputError(f"{self} has no predictions of the {split} split ({path.name} is missing).")
-        table = pyarrow.parquet.read_table(path).to_pydict()
-        texts, labels = table.pop("text"), table.pop("labels")
-        names = list(table)
-        gold = np.array([[name in row for name in names] for row in labels], dtype=np.float32)
-        return names, Predictions(texts, gold, np.array([table[name] for name in names], dtype=np.float32).T)
+        table = pyarrow.parquet.read_table(path)
+        columns = [name for name in table.column_names if name not in _PREDICTION_COLUMNS]
+        stored = (table.schema.metadata or {}).get(_LABEL_NAMES)
+        names: list[str] = json.loads(stored) if stored else columns
+        index = {name: number for number, name in enumerate(names)}
+        gold = np.zeros((len(table), len(names)), dtype=np.float32)
+        for row, labels in enumerate(table["labels"].to_pylist()):
+            gold[row, [index[label] for label in labels]] = 1
+        probabilities = np.array([table[column].to_numpy() for column in columns], dtype=np.float32).T
+        return names, Predictions(table["text"].to_pylist(), gold, probabilities)
 
     def has_predictions(self, split: str) -> bool:
         """Whether the run was scored on this split."""
         return self._predictions_file(split).is_file()
 
     def write_predictions(self, split: str, names: Sequence[str], predictions: Predictions) -> None:
-        """Store text, gold labels by name and one probability column a label, as Parquet."""
+        """Store text, gold labels by name and one probability column a label, as Parquet.
+
+        A column is called like its label, but for labels called `text` or `labels`, see `_probability_columns`; the
+        file's metadata then holds the names.
+        """
         texts, gold, probabilities = predictions
+        called = _probability_columns(names)
         columns: dict[str, Any] = {"text": list(texts)}
         columns["labels"] = [[names[i] for i in np.flatnonzero(row).tolist()] for row in gold]
-        columns |= {name: probabilities[:, index].astype(np.float32) for index, name in enumerate(names)}
+        columns |= {column: probabilities[:, index].astype(np.float32) for index, column in enumerate(called)}
+        table = pyarrow.table(columns)
+        if called != list(names):
+            table = table.replace_schema_metadata({_LABEL_NAMES: json.dumps(list(names))})
         with whole_file(self._predictions_file(split)) as file:
-            pyarrow.parquet.write_table(pyarrow.table(columns), file)
+            pyarrow.parquet.write_table(table, file)
 
     def _predictions_file(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
@@ -340,6 +355,18 @@ class RunFolder:
             if path.parent != self.path:
                 with suppress(OSError):  # somebody else's files are in it
                     path.parent.rmdir()
+
+
+def _probability_columns(names: Sequence[str]) -> list[str]:
+    """The column of each label's probabilities: its name, with `label:` before it where that is another column's."""
+    taken, columns = {*_PREDICTION_COLUMNS, *names}, []
+    for name in names:
+        column = name
+        while name in _PREDICTION_COLUMNS and column in taken:
+            column = f"label:{column}"
+        taken.add(column)
+        columns.append(column)
+    return columns
 
 
 def _git_commit() -> str | None:

@@ -37,6 +37,15 @@ Examples:
 _CITATION = ""
 
 
+def several_columns(matrix: np.ndarray) -> np.ndarray:
+    """Zeros and ones, shape (rows, labels), with an empty column beside a single one.
+
+    scikit-learn takes one column for the two classes `0` and `1`, and would score both; `labels=[0]` leaves the empty
+    one out.
+    """
+    return np.pad(matrix, ((0, 0), (0, 1))) if matrix.shape[1] == 1 else matrix
+
+
 def multilabel_scores(references: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | float = 0.5) -> dict:
     """The scores that `_KWARGS_DESCRIPTION` lists; `references` and `probabilities` have shape (rows, labels)."""
     references = np.asarray(references).astype(np.int64)
@@ -47,20 +56,21 @@ def multilabel_scores(references: np.ndarray, probabilities: np.ndarray, thresho
     decisions_at_half = (probabilities >= 0.5).astype(np.int64)
 
     scores = {}
+    options = {"zero_division": 0, "labels": list(range(references.shape[1]))}
+    gold, decided, decided_at_half = map(several_columns, (references, decisions, decisions_at_half))
     for average in ("micro", "macro", "weighted", "samples"):
-        scores[f"f1_{average}"] = sklearn_metrics.f1_score(references, decisions, average=average, zero_division=0)
-        scores[f"f1_{average}_at_0.5"] = sklearn_metrics.f1_score(
-            references, decisions_at_half, average=average, zero_division=0
-        )
+        scores[f"f1_{average}"] = sklearn_metrics.f1_score(gold, decided, average=average, **options)
+        scores[f"f1_{average}_at_0.5"] = sklearn_metrics.f1_score(gold, decided_at_half, average=average, **options)
     for average in ("micro", "macro"):
         precision, recall, _, _ = sklearn_metrics.precision_recall_fscore_support(
-            references, decisions, average=average, zero_division=0
+            gold, decided, average=average, **options
         )
         scores[f"precision_{average}"], scores[f"recall_{average}"] = precision, recall
     positives = references.sum(axis=0)
     both = (positives > 0) & (positives < len(references))
     if both.any():
-        ranked = (references[:, both], probabilities[:, both])
+        # A choice of columns is laid out column by column, of which scikit-learn would make a copy for every label.
+        ranked = (np.ascontiguousarray(references[:, both]), np.ascontiguousarray(probabilities[:, both]))
         scores["average_precision_macro"] = sklearn_metrics.average_precision_score(*ranked, average="macro")
         scores["roc_auc_macro"] = sklearn_metrics.roc_auc_score(*ranked, average="macro")
     scores["hamming_loss"] = np.mean(references != decisions)

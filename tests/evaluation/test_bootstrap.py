@@ -55,3 +55,20 @@ def test_a_better_model_is_told_from_luck():
         found += compare(gold, (one, thresholds), (other, thresholds), resamples=200)["f1_micro"].p_value < 0.05
     assert found <= 4
     assert compare(gold, (probabilities, thresholds), (probabilities, thresholds))["f1_micro"].p_value == 1.0
+
+
+def test_what_is_not_defined_has_no_interval_and_no_verdict():
+    """Without a positive anywhere there is no average precision; F1 is 0 and stays so."""
+    _, probabilities = draw(rows=40)
+    gold, thresholds = np.zeros_like(probabilities), np.full(5, 0.5)
+    assert intervals(gold, probabilities, thresholds) == {
+        "f1_micro_ci_low": 0, "f1_micro_ci_high": 0, "f1_macro_ci_low": 0, "f1_macro_ci_high": 0
+    }  # fmt: skip
+    assert set(compare(gold, (probabilities, thresholds), (probabilities, thresholds))) == {"f1_micro", "f1_macro"}
+    gold[:, 0] = 1  # a label of every row has no ranking either, here as in multilabel_scores
+    assert "average_precision_macro" not in multilabel_scores(gold, probabilities, thresholds)
+    assert "average_precision_macro_ci_low" not in intervals(gold, probabilities, thresholds)
+    gold[:, 1] = np.arange(40) == 7  # one positive: the third of the resamples that lack it are left out
+    bounds = intervals(gold, probabilities, thresholds)
+    score = multilabel_scores(gold, probabilities, thresholds)["average_precision_macro"]
+    assert 0 < bounds["average_precision_macro_ci_low"] <= score <= bounds["average_precision_macro_ci_high"]

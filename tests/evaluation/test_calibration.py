@@ -7,14 +7,16 @@ from utils.data.labels import GO_EMOTIONS
 from utils.evaluation.calibration import (
     brier_score,
     calibrate,
+    calibration_rows,
     cross_fitted,
     expected_calibration_error,
     fit_calibration,
     reliability,
 )
 from utils.evaluation.mistakes import confident_mistakes, confused_pairs
+from utils.evaluation.plots import most_frequent, plot_run
 from utils.model.classifiers import load_classifier
-from utils.run_folder import RunFolder, read_json
+from utils.run_folder import Predictions, RunFolder, read_json, write_json
 
 
 def overconfident(rows=4000, labels=3):
@@ -104,3 +106,52 @@ def test_pictures_have_the_width_of_a_card(finished_run):
         assert width == 800
         assert 300 <= height <= 900
         assert imread(path)[:, :, :3].std() > 0.02  # something is drawn
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt"])
+@pytest.mark.parametrize("value", [0, 1], ids=["no positive", "all positive"])
+def test_where_there_is_nothing_to_fit_probabilities_stay_as_they_are(method, value):
+    _, probabilities = overconfident(rows=9)
+    gold = np.full(probabilities.shape, float(value))
+    scale, shift = fit_calibration(gold, probabilities, method)
+    assert (scale.tolist(), shift.tolist()) == ([1.0] * 3, [0.0] * 3)
+    assert cross_fitted(gold, probabilities, method) == pytest.approx(probabilities)
+    assert cross_fitted(gold[:1], probabilities[:1], method) == pytest.approx(probabilities[:1])  # one half is empty
+
+
+def test_a_label_called_all_is_not_taken_for_all_labels():
+    gold, probabilities = overconfident(rows=50)
+    rows = calibration_rows(["a", "all", "b"], {"validation": Predictions([""] * 50, gold, probabilities)})
+    assert [row["label"] for row in rows[:4]] == ["all labels", "a", "all", "b"]
+
+
+def test_labels_with_commas_are_told_apart_in_one_cell():
+    gold, probabilities = np.array([[1, 1, 0]]), np.array([[0.1, 0.2, 0.9]])
+
+    def cells(names):
+        (row,) = confident_mistakes(names, ["one"], gold, probabilities, np.full(3, 0.5))
+        return row["gold"], row["predicted"]
+
+    assert cells(["a", "b", "c"]) == ("a,b", "c")
+    assert cells(["a", "late, or lost", "ü"]) == ('["a", "late, or lost"]', '["ü"]')
+
+
+def test_pictures_of_any_names_and_any_number_of_labels(tmp_path):
+    """Names with signs that mean something to matplotlib, and 1,000 of them, of which the most frequent are drawn."""
+    odd = ["$10_to_$20", "a^$b", "x\ny", "\\frac{", "😀 %s", "_hidden", "n" * 300]
+    rng = np.random.default_rng(0)
+    gold = (rng.random((60, 1000)) < np.linspace(0.0, 0.5, 1000)).astype(float)
+    names = [*odd, *(f"label {number}" for number in range(len(odd), 1000))]
+    shown = most_frequent(gold)
+    assert len(shown) == 40
+    assert (np.diff(shown) > 0).all()
+    assert gold[:, shown].sum(axis=0).min() >= np.delete(gold, shown, axis=1).sum(axis=0).max()
+    for which in (slice(0, 1), slice(0, 2), slice(0, 7), slice(0, 1000)):
+        run = RunFolder(tmp_path / str(which.stop))
+        run.write_predictions("validation", names[which], Predictions(["text"] * 60, gold[:, which], gold[:, which]))
+        write_json(run.path / "thresholds.json", {"thresholds": dict.fromkeys(names[which], 0.5)})
+        plot_run(run)
+        pictures = {path.name: imread(path) for path in (run.path / "plots").iterdir()}
+        assert {picture.shape[1] for picture in pictures.values()} == {800}
+        assert max(picture.shape[0] for picture in pictures.values()) <= 1100
+        assert ("cooccurrence.png" in pictures) == (which.stop > 1)

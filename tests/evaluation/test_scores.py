@@ -82,3 +82,26 @@ def test_label_scores_leave_the_undefined_undefined():
     assert columns["support"].tolist() == GOLD.sum(axis=0).tolist()
     assert np.isnan(columns["average_precision"][5])
     assert not np.isnan(columns["average_precision"][:5]).any()
+
+
+@pytest.mark.parametrize("kind", ["some positive", "none", "all"])
+def test_a_single_label_is_scored_as_a_label_and_not_as_two_classes(kind):
+    """Against the same label beside another one that is always right, whose share is taken out again."""
+    gold, probabilities = GOLD[:, :1].copy(), PROBABILITIES[:, :1]
+    if kind != "some positive":
+        gold[:] = kind == "all"
+    decided = probabilities >= 0.4
+    hits = (decided & (gold == 1)).sum()
+    f1 = 2 * hits / (decided.sum() + gold.sum())
+    scores = module.multilabel_scores(gold, probabilities, 0.4)
+    for average in ("micro", "macro"):
+        assert scores[f"f1_{average}"] == pytest.approx(f1)
+        assert scores[f"precision_{average}"] == pytest.approx(hits / decided.sum())
+        assert scores[f"recall_{average}"] == pytest.approx(hits / max(gold.sum(), 1))
+    assert scores["f1_samples"] == pytest.approx(hits / len(gold))
+    assert scores["subset_accuracy"] == pytest.approx((decided == gold).mean())
+    assert ("average_precision_macro" in scores) == (kind == "some positive")
+    columns = label_scores(gold, probabilities, np.array([0.4]))
+    assert {key: column.shape for key, column in columns.items()} == dict.fromkeys(columns, (1,))
+    assert columns["f1"][0] == pytest.approx(f1)
+    assert columns["support"][0] == gold.sum()

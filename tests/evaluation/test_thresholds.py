@@ -93,3 +93,18 @@ def test_thresholds_for_the_expected_f1_carry_over_better_than_those_that_trust_
             fallen[strategy].append(score(gold, probabilities, thresholds, metric) - carried[strategy][-1])
     assert np.mean(carried["expected_f1"]) > np.mean(carried["per_label"])
     assert np.mean(fallen["expected_f1"]) < 0.7 * np.mean(fallen["per_label"])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("metric", METRICS)
+def test_without_any_positive_every_threshold_is_one_half(strategy, metric):
+    _, probabilities = draw(1, 6)
+    assert (fit_thresholds(np.zeros_like(probabilities), probabilities, strategy, metric) == 0.5).all()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_single_label(strategy):
+    gold, probabilities = np.array([[1], [0], [1], [0]]), np.array([[0.9], [0.2], [0.7], [0.6]])
+    thresholds = fit_thresholds(gold, probabilities, strategy, "f1_micro")
+    assert thresholds.shape == (1,)
+    assert strategy == "fixed" or 0.2 < thresholds[0] < 0.7

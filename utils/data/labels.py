@@ -1,5 +1,6 @@
 """Label names and the two shapes labels take: lists of ids per comment, and multi-hot rows."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,6 +43,11 @@ def grouping_matrix(names: Sequence[str], taxonomy: str) -> np.ndarray:
 def label_maps(names: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
     """`id2label` and `label2id` as a model configuration wants them."""
     return dict(enumerate(names)), {name: index for index, name in enumerate(names)}
+
+
+def on_one_line(text: str) -> str:
+    r"""A name or a text with its line ends and other control characters written out, `\n` for the end of a line."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
 
 
 def multi_hot(label_ids: Sequence[Sequence[int]], num_labels: int) -> np.ndarray:

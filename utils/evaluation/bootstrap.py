@@ -41,7 +41,8 @@ def resampled_scores(
         thresholds: one per label.
 
     A resample may lack a label's positives: its average precision is then left out of that resample's mean, and its F1
-    counts as 0, both as in `multilabel_scores`.
+    counts as 0, both as in `multilabel_scores`. So is a label's average precision where every row drawn is positive.
+    The mean is nan where no label is left.
     """
     rows = len(gold)
     drawn = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=resamples)
@@ -53,15 +54,17 @@ def resampled_scores(
     with ThreadPoolExecutor() as threads:  # numpy leaves the interpreter while it copies and adds
         precisions = list(threads.map(_average_precision, repeat(weights), gold.T > 0, probabilities.T))
     defined = np.isfinite(precisions)
+    with np.errstate(invalid="ignore"):
+        average_precision = np.where(defined, precisions, 0.0).sum(axis=0) / defined.sum(axis=0)
     return {
         "f1_micro": f1_scores(hits.sum(axis=1), predicted.sum(axis=1), positives.sum(axis=1)),
         "f1_macro": f1_scores(hits, predicted, positives).mean(axis=1),
-        "average_precision_macro": np.where(defined, precisions, 0.0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1),
+        "average_precision_macro": average_precision,
     }
 
 
 def _average_precision(weights: np.ndarray, gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Average precision of one label for each column of `weights`; nan where no positive was drawn."""
+    """Average precision of one label for each column of `weights`; nan where no positive was drawn, or nothing else."""
     order = np.argsort(-probabilities, kind="stable")
     ordered, is_gold = probabilities[order], gold[order]
     starts = np.append(0, np.flatnonzero(np.diff(ordered)) + 1)  # of each group of equal probabilities
@@ -78,16 +81,23 @@ def _average_precision(weights: np.ndarray, gold: np.ndarray, probabilities: np.
     drawn = np.add.reduceat(weights[order[positives]], first, axis=0, dtype=np.int32)
     hits = np.cumsum(drawn, axis=0)
     with np.errstate(invalid="ignore"):
-        return (drawn * (hits / np.maximum(taken, 1))).sum(axis=0) / hits[-1]
+        found = (drawn * (hits / np.maximum(taken, 1))).sum(axis=0) / hits[-1]
+    return np.where(hits[-1] < len(gold), found, np.nan)
 
 
 def intervals(
     gold: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, resamples: int = RESAMPLES
 ) -> dict[str, float]:
-    """95 % percentile intervals of `SCORES` as `{score}_ci_low` and `{score}_ci_high`."""
+    """95 % percentile intervals of `SCORES` as `{score}_ci_low` and `{score}_ci_high`.
+
+    A score that is not defined on these rows has none; resamples on which it is not defined are left out.
+    """
     bounds = {}
     for name, values in resampled_scores(gold, probabilities, thresholds, resamples).items():
-        low, high = np.percentile(values[1:], [2.5, 97.5])
+        resampled = values[1:][np.isfinite(values[1:])]
+        if not np.isfinite(values[0]) or not len(resampled):
+            continue
+        low, high = np.percentile(resampled, [2.5, 97.5])
         bounds[f"{name}_ci_low"], bounds[f"{name}_ci_high"] = float(low), float(high)
     return bounds
 
@@ -101,7 +111,8 @@ def compare(
     """Is the second model better than the first, and is that more than luck with these rows?
 
     Both are scored on the same resamples. p is two-sided: twice the share of resamples in which the difference has the
-    other sign or is none, at least 1 / resamples (Efron and Tibshirani 1993, chapter 15).
+    other sign or is none, at least 1 / resamples (Efron and Tibshirani 1993, chapter 15). A score that is not defined
+    on these rows is not compared.
 
     Args:
         gold: zeros and ones, shape (rows, labels).
@@ -111,6 +122,10 @@ def compare(
     verdicts = {}
     for name in SCORES:
         differences = draws[1][name] - draws[0][name]
+        finite = np.isfinite(differences)
+        if not finite[0] or not finite[1:].any():
+            continue
+        differences = differences[finite]
         low, high = np.percentile(differences[1:], [2.5, 97.5])
         against = min((differences[1:] <= 0).mean(), (differences[1:] >= 0).mean())
         p_value = min(1.0, max(2 * against, 1 / resamples))

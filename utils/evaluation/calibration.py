@@ -21,6 +21,12 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
     return logit(np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7))
 
 
+def fittable(gold: np.ndarray) -> np.ndarray:
+    """Which labels have rows with them and rows without, so that a calibration can be fitted; shape (labels,)."""
+    positives = np.sum(np.asarray(gold) > 0, axis=0)
+    return np.logical_and(positives > 0, positives < len(gold))
+
+
 def fit_calibration(gold: np.ndarray, probabilities: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Scale and shift of the logits, each of shape (labels,), that fit the logistic loss best.
 
@@ -29,19 +35,20 @@ def fit_calibration(gold: np.ndarray, probabilities: np.ndarray, method: str) ->
         probabilities: in [0, 1], same shape.
         method: one of `METHODS`.
 
-    A label with a single class among these rows keeps scale 1 and shift 0 under Platt scaling.
+    A label with a single class among these rows keeps scale 1 and shift 0 under Platt scaling; where all are such, so
+    does every label under both.
     """
     labels = gold.shape[1]
     scale, shift = np.ones(labels), np.zeros(labels)
-    logits, gold = _logits(probabilities), np.asarray(gold) > 0
-    if method == "temperature":
+    logits, gold, fitted = _logits(probabilities), np.asarray(gold) > 0, fittable(gold)
+    if method == "temperature" and fitted.any():
         model = LogisticRegression(C=1e6, fit_intercept=False).fit(logits.reshape(-1, 1), gold.ravel())
         scale[:] = model.coef_[0, 0]
     elif method == "platt":
-        for label in np.flatnonzero(gold.any(axis=0) & ~gold.all(axis=0)):
+        for label in np.flatnonzero(fitted):
             model = LogisticRegression(C=10.0).fit(logits[:, [label]], gold[:, label])
             scale[label], shift[label] = model.coef_[0, 0], model.intercept_[0]
-    elif method != "none":
+    elif method not in METHODS:
         raise ValueError(f"unknown calibration {method!r}; accepted: {', '.join(METHODS)}")
     return scale, shift
 
@@ -88,7 +95,8 @@ def cross_fitted(gold: np.ndarray, probabilities: np.ndarray, method: str) -> np
 
 
 def calibration_rows(names: Sequence[str], predictions: Mapping[str, Predictions]) -> list[dict[str, object]]:
-    """Calibration error and Brier score of every method, over all labels and for each.
+    """Calibration error and Brier score of every method, over all labels (`all`, or `all labels` if one is called so)
+    and for each.
 
     Args:
         names: label names.
@@ -96,13 +104,13 @@ def calibration_rows(names: Sequence[str], predictions: Mapping[str, Predictions
             is fitted on all of validation.
     """
     _, validation_gold, validation_probabilities = predictions["validation"]
-    rows = []
+    rows, overall = [], "all labels" if "all" in names else "all"
     for method in METHODS:
         fitted = fit_calibration(validation_gold, validation_probabilities, method)
         calibrated = {"validation": cross_fitted(validation_gold, validation_probabilities, method)}
         if "test" in predictions:
             calibrated["test"] = calibrate(predictions["test"].probabilities, *fitted)
-        for index, label in enumerate(["all", *names]):
+        for index, label in enumerate([overall, *names]):
             columns = slice(None) if index == 0 else [index - 1]
             row: dict[str, object] = {"calibration": method, "label": label}
             for split, probabilities in calibrated.items():

@@ -1,16 +1,29 @@
-"""The pictures of a run, for its card: 800 pixels wide, readable there without zooming."""
+"""The pictures of a run, for its card: 800 pixels wide, readable there without zooming.
 
+Names of labels are drawn as they are, none of their signs means anything to matplotlib. With many labels the most
+frequent ones are drawn, and the title says so.
+"""
+
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from utils.evaluation.calibration import calibrate, expected_calibration_error, fit_calibration, reliability
+from utils.data.labels import on_one_line
+from utils.evaluation.calibration import (
+    calibrate,
+    expected_calibration_error,
+    fit_calibration,
+    fittable,
+    reliability,
+)
 from utils.evaluation.scores import label_scores
 from utils.evaluation.thresholds import decide, micro_and_macro_f1
 from utils.run_folder import STATE_FILE, THRESHOLDS_FILE, RunFolder, whole_file
 
+SHOWN = 40  # labels in one picture
 BLUE, ORANGE, GREY = "#3465a4", "#e07b39", "#8a8f98"
 
 
@@ -24,8 +37,20 @@ def _figure(height: float, columns: int = 1) -> tuple[Figure, list]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as file:
+    with whole_file(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn for such a sign
         figure.savefig(file, format="png", dpi=100, facecolor="white", metadata={"Software": None})
+
+
+def most_frequent(gold: np.ndarray) -> np.ndarray:
+    """Indices of the `SHOWN` labels that most rows carry, in the order of the labels; all where there are no more."""
+    return np.sort(np.argsort(-gold.sum(axis=0), kind="stable")[:SHOWN])
+
+
+def _drawn(names: Sequence[str], width: int) -> list[str]:
+    """Names in one line each and at most so many characters."""
+    lines = map(on_one_line, names)
+    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
 
 
 def threshold_curves(path: Path, gold: np.ndarray, probabilities: np.ndarray, split: str) -> None:
@@ -46,17 +71,21 @@ def threshold_curves(path: Path, gold: np.ndarray, probabilities: np.ndarray, sp
     _save(figure, path)
 
 
-def per_label_f1(path: Path, names: Sequence[str], f1: np.ndarray, support: np.ndarray, split: str) -> None:
-    """A bar a label, best first, with the number of comments that carry it."""
-    figure, (axis,) = _figure(0.24 * len(names) + 1)
+def per_label_f1(
+    path: Path, names: Sequence[str], f1: np.ndarray, support: np.ndarray, split: str, of: int | None = None
+) -> None:
+    """A bar a label, best first, with the number of comments that carry it; `of`: how many labels there are in all."""
+    figure, (axis,) = _figure(0.24 * max(len(names), 4) + 1)
     order = np.argsort(f1, kind="stable")
-    axis.barh([names[i] for i in order], f1[order], color=BLUE, height=0.7)
+    axis.barh(range(len(names)), f1[order], color=BLUE, height=0.7)
+    axis.set_yticks(range(len(names)), _drawn([names[i] for i in order], 40), parse_math=False)
     for position, index in enumerate(order):
         text = f"{f1[index]:.2f}  ({support[index]:,})"
         axis.text(f1[index] + 0.01, position, text, va="center", fontsize=8, color="#444")
     axis.set(xlim=(0, 1.12), ylim=(-0.6, len(names) - 0.4))
     axis.set_xticks(np.arange(0, 1.01, 0.2))
-    axis.set_title(f"F1 by label ({split}; comments with the label in brackets)", loc="left", fontsize=11)
+    which = f"the {len(names)} most frequent of {of:,} labels, {split}" if of else split
+    axis.set_title(f"F1 by label ({which}; comments with the label in brackets)", loc="left", fontsize=11)
     _save(figure, path)
 
 
@@ -74,17 +103,23 @@ def reliability_diagram(path: Path, gold: np.ndarray, versions: dict[str, np.nda
     _save(figure, path)
 
 
-def cooccurrence(path: Path, names: Sequence[str], gold: np.ndarray, decided: np.ndarray, split: str) -> None:
-    """How often a comment with the row's label also carries the column's: gold beside predicted."""
+def cooccurrence(
+    path: Path, names: Sequence[str], gold: np.ndarray, decided: np.ndarray, split: str, of: int | None = None
+) -> None:
+    """How often a comment with the row's label also carries the column's: gold beside predicted.
+
+    `of`: how many labels there are in all.
+    """
     figure, axes = _figure(5.4, columns=2)
+    drawn, which = _drawn(names, 20), f"{split}, {len(names)} most frequent of {of:,}" if of else split
     for axis, labels, title in zip(axes, (gold > 0, decided), ("gold", "predicted"), strict=True):
         together = labels.astype(np.float64).T @ labels.astype(np.float64)
         share = together / np.maximum(np.diag(together)[:, None], 1)
         np.fill_diagonal(share, np.nan)
         image = axis.imshow(share, cmap="Blues", vmin=0, vmax=0.3)
-        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
-        axis.set_yticks(range(len(names)), names if axis is axes[0] else [], fontsize=6.5)
-        axis.set_title(f"{title} ({split})", loc="left", fontsize=11)
+        axis.set_xticks(range(len(names)), drawn, rotation=90, fontsize=6.5, parse_math=False)
+        axis.set_yticks(range(len(names)), drawn if axis is axes[0] else [], fontsize=6.5, parse_math=False)
+        axis.set_title(f"{title} ({which})", loc="left", fontsize=11)
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
     bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.5, pad=0.02, extend="max")
@@ -124,7 +159,7 @@ def plot_run(run: RunFolder) -> None:
     """All pictures of a scored run into its folder plots, from the files that the run has written.
 
     Scores and calibration are shown on test where there is one, threshold curves on validation, where thresholds are
-    fitted.
+    fitted. A single label has no picture of labels that occur together.
     """
     folder = run.path / "plots"
     names, validation = run.read_predictions("validation")
@@ -136,12 +171,21 @@ def plot_run(run: RunFolder) -> None:
     gold, probabilities = reported.gold, reported.probabilities
 
     threshold_curves(folder / "threshold_curves.png", validation.gold, validation.probabilities, "validation")
-    scores = label_scores(gold, probabilities, thresholds)
-    per_label_f1(folder / "per_label_f1.png", names, scores["f1"], scores["support"], split)
-    fitted = fit_calibration(validation.gold, validation.probabilities, "platt")
-    versions = {"as trained": probabilities, "Platt scaling": calibrate(probabilities, *fitted)}
+    versions = {"as trained": probabilities}
+    if fittable(validation.gold).any():
+        fitted = fit_calibration(validation.gold, validation.probabilities, "platt")
+        versions["Platt scaling"] = calibrate(probabilities, *fitted)
     reliability_diagram(folder / "reliability.png", gold, versions, split)
-    cooccurrence(folder / "cooccurrence.png", names, gold, decide(probabilities, thresholds), split)
+
+    shown = most_frequent(gold)
+    of = len(names) if len(shown) < len(names) else None
+    names, gold, probabilities, thresholds = (
+        [names[i] for i in shown], gold[:, shown], probabilities[:, shown], thresholds[shown]
+    )  # fmt: skip
+    scores = label_scores(gold, probabilities, thresholds)
+    per_label_f1(folder / "per_label_f1.png", names, scores["f1"], scores["support"], split, of)
+    if len(names) > 1:
+        cooccurrence(folder / "cooccurrence.png", names, gold, decide(probabilities, thresholds), split, of)
     if (run.path / STATE_FILE).is_file():
         log_history = run.read(STATE_FILE)["log_history"]
         if any("eval_loss" in entry for entry in log_history):

@@ -14,7 +14,7 @@ from datasets import DatasetDict
 from utils.console import say
 from utils.data.labels import multi_hot
 from utils.data.splits import label_names
-from utils.evaluation.calibration import calibrate, fit_calibration
+from utils.evaluation.calibration import calibrate, fit_calibration, fittable
 from utils.machine import is_main_process
 from utils.model.classifiers import Classifier, EncoderClassifier, load_encoder
 from utils.model.folding import save_calibrated
@@ -63,12 +63,16 @@ def calibrate_run(
     Args:
         run: holds the model; it is saved there again.
         classifier: the model, which is changed too.
-        method: `none`, `temperature` or `platt`; see `utils.evaluation.calibration`.
+        method: `none`, `temperature` or `platt`; see `utils.evaluation.calibration`. Where validation has no label
+            to fit one on, the model stays as it is, which is said.
     """
     if method == "platt" and not has_bias(classifier.model):
         say("The model's output layer has no bias; --calibration platt is off for it (temperature needs none).")
         method = "none"
     if method == "none":
+        return dict(predictions)
+    if not fittable(predictions["validation"].gold).any():
+        say("--calibration was left out: no label has both rows with it and rows without it in validation")
         return dict(predictions)
     fitted = fit_calibration(predictions["validation"].gold, predictions["validation"].probabilities, method)
     save_calibrated(run, classifier.model, *fitted)

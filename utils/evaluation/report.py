@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from utils.console import InputError
+from utils.console import InputError, say
+from utils.data.labels import on_one_line
 from utils.evaluation.calibration import calibration_rows
 from utils.evaluation.mistakes import confident_mistakes, confused_pairs
 from utils.evaluation.plots import plot_run
@@ -24,6 +25,8 @@ from utils.run_folder import (
     write_csv,
     write_json,
 )
+
+NAMED = 10  # labels in one line
 
 
 def score(names: Sequence[str], predictions: Mapping[str, Predictions], thresholds: np.ndarray) -> dict[str, float]:
@@ -51,6 +54,8 @@ def write_report(
 ) -> None:
     """Write predictions, thresholds and tables, all_results.json, and the pictures that are drawn from them.
 
+    Labels without a positive to fit a threshold on are named first.
+
     Args:
         run: where to.
         names, predictions, thresholds: see `score`. Tables of labels and mistakes are those of test where there is one.
@@ -60,6 +65,10 @@ def write_report(
     for split, predicted in predictions.items():
         run.write_predictions(split, names, predicted)
     fitted_on = predictions["validation"].gold
+    if unseen := [on_one_line(name) for name, seen in zip(names, fitted_on.sum(axis=0), strict=True) if not seen]:
+        shown = ", ".join(unseen[:NAMED]) + (f" and {len(unseen) - NAMED:,} more" if len(unseen) > NAMED else "")
+        fallback = "the threshold of all labels together" if fitted_on.any() else "0.5: there was nothing to fit on"
+        say(f"no positive in the validation rows of {shown}; decided at {'0.5' if strategy == 'fixed' else fallback}")
     write_json(
         run.path / THRESHOLDS_FILE,
         {
@@ -111,37 +120,64 @@ def _strategies(
 
 
 def results_table(runs: Sequence[RunFolder], seeds: bool = False) -> str:
-    """A Markdown table with one row a run: F1 at 0.5, and at thresholds fitted on validation for the same score.
+    """A Markdown table with one row a run: F1 as saved, at 0.5, and at thresholds fitted on validation for the score.
 
     Figures are those of the test split; of validation where a run has no test split, which its row says. With
-    `seeds`, the runs count as one recipe and a last row holds mean ± standard deviation.
+    `seeds`, the runs count as one recipe and a last row holds mean ± standard deviation. A single run has a table of
+    its own, narrow enough for a terminal.
     """
+    if len(runs) == 1:
+        return _table_of_one(runs[0])
     columns = [
-        ("micro-F1 at 0.5", "fixed", "f1_micro"),
+        ("micro-F1 as saved", None, "f1_micro"),
+        ("at 0.5", "fixed", "f1_micro"),
         ("one threshold", "global", "f1_micro"),
-        ("expected-F1 thresholds", "expected_f1", "f1_micro"),
-        ("macro-F1 at 0.5", "fixed", "f1_macro"),
-        ("a threshold per label", "per_label", "f1_macro"),
-        ("expected-F1 thresholds", "expected_f1", "f1_macro"),
+        ("expected F1", "expected_f1", "f1_micro"),
+        ("macro-F1 as saved", None, "f1_macro"),
+        ("at 0.5", "fixed", "f1_macro"),
+        ("per label", "per_label", "f1_macro"),
+        ("expected F1", "expected_f1", "f1_macro"),
     ]
     labels, table = [], []
     for run in runs:
-        run.require_finished()
-        rows = {(row["strategy"], row["metric"]): row for row in read_csv(run.path / STRATEGIES_FILE)}
-        if missing := [strategy for _, strategy, metric in columns if (strategy, metric) not in rows]:
-            raise InputError(
-                f"{run}/{STRATEGIES_FILE} has no thresholds of the strategy {missing[0]}; the run was made by another "
-                "version of these scripts."
-            )
-        split = "test" if "test_f1_micro" in rows["fixed", "f1_micro"] else "eval"
+        split, scores = _f1_of(run)
         labels.append(str(run) + ("" if split == "test" else " (validation)"))
-        table.append([float(rows[strategy, metric][f"{split}_{metric}"]) for _, strategy, metric in columns])
+        table.append([scores[strategy, metric] for _, strategy, metric in columns])
     lines = [[label, *(f"{value:.4f}" for value in values)] for label, values in zip(labels, table, strict=True)]
     if seeds and len(table) > 1:
         by_column = zip(*table, strict=True)
         spread = [f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in by_column]
         lines.append([f"mean ± sd of {len(table)} runs", *spread])
     return markdown_table(["run", *(title for title, _, _ in columns)], lines)
+
+
+def _table_of_one(run: RunFolder) -> str:
+    """Micro- and macro-F1 of the saved model, at its own thresholds, and of every strategy, fitted for the score."""
+    split, scores = _f1_of(run)
+    titles = {None: "saved model", "fixed": "at 0.5", "global": "one threshold", "per_label": "per label",
+              "expected_f1": "expected F1"}  # fmt: skip
+    lines = [
+        [title, *(f"{scores[strategy, metric]:.4f}" for strategy in titles)]
+        for title, metric in (("micro-F1", "f1_micro"), ("macro-F1", "f1_macro"))
+    ]
+    table = markdown_table(["score", *titles.values()], lines)
+    return f"{run}, {split}: F1 at thresholds fitted on validation\n\n{table}"
+
+
+def _f1_of(run: RunFolder) -> tuple[str, dict[tuple[str | None, str], float]]:
+    """Which split a run reports, and micro- and macro-F1 there by strategy and score; strategy None: as saved."""
+    run.require_finished()
+    rows, results = read_csv(run.path / STRATEGIES_FILE), run.read(RESULTS_FILE)
+    split, prefix = ("test", "test") if "test_f1_micro" in results else ("validation", "eval")
+    scores: dict[tuple[str | None, str], float] = {
+        (row["strategy"], row["metric"]): float(row[f"{prefix}_{row['metric']}"]) for row in rows
+    }
+    if missing := [strategy for strategy in STRATEGIES if (strategy, METRICS[0]) not in scores]:
+        raise InputError(
+            f"{run}/{STRATEGIES_FILE} has no thresholds of the strategy {missing[0]}; the run was made by another version "
+            "of these scripts."
+        )
+    return split, scores | {(None, metric): results[f"{prefix}_{metric}"] for metric in METRICS}
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 from transformers import EvalPrediction
 
-from metrics.multilabel_scores.multilabel_scores import multilabel_scores
+from metrics.multilabel_scores.multilabel_scores import multilabel_scores, several_columns
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix
 from utils.evaluation.bootstrap import intervals
 from utils.evaluation.thresholds import decide, fit_thresholds
@@ -49,13 +49,15 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
 def label_scores(gold: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:
     """Per label: support, precision, recall, F1 at its threshold, and average precision (nan without positives)."""
     gold = gold.astype(int)
+    decided = decide(probabilities, thresholds).astype(int)
     precision, recall, f1, support = precision_recall_fscore_support(
-        gold, decide(probabilities, thresholds).astype(int), average=None, zero_division=0
+        several_columns(gold), several_columns(decided), labels=range(gold.shape[1]), average=None, zero_division=0
     )
     average_precision = np.full(gold.shape[1], np.nan)
     seen = support > 0
     if seen.any():
-        average_precision[seen] = average_precision_score(gold[:, seen], probabilities[:, seen], average=None)
+        ranked = (np.ascontiguousarray(gold[:, seen]), np.ascontiguousarray(probabilities[:, seen]))
+        average_precision[seen] = average_precision_score(*ranked, average=None)
     return {
         "support": support,
         "precision": precision,

@@ -81,10 +81,11 @@ def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray, strategy: str, m
     threshold for all labels wherever they are calibrated alike, a label's threshold is drawn towards the global one,
     the more the fewer positives it has. docs/results.md compares the strategies on halves of validation.
 
-    A label without positives has no F1 optimum of its own: it gets the global threshold.
+    A label without positives has no F1 optimum of its own: it gets the global threshold. Where no label has any,
+    nothing can be fitted, and all get 0.5.
     """
     num_labels = gold.shape[1]
-    if strategy == "fixed":
+    if strategy == "fixed" or (strategy in STRATEGIES and not gold.any()):
         return np.full(num_labels, 0.5)
     if strategy == "global":
         best = _best_global_micro if metric == "f1_micro" else _best_global_macro

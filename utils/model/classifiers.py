@@ -200,9 +200,18 @@ class BaselineClassifier:
 
     def probabilities(self, encoded: list[str], progress: OnRows = _ignore) -> np.ndarray:
         """`predict` for what `encode` returned."""
-        probabilities = self.pipeline.predict_proba(encoded).astype(np.float32)
+        probabilities = label_probabilities(self.pipeline, encoded, self.labels).astype(np.float32)
         progress(len(encoded))
         return probabilities
+
+
+def label_probabilities(pipeline: Any, texts: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """A baseline's probabilities, float64 of shape (texts, labels).
+
+    A single label has been fitted beside a column that no row carries, for scikit-learn knows no single label; see
+    `several_columns` in metrics/multilabel_scores.
+    """
+    return pipeline.predict_proba(texts)[:, : len(labels)]
 
 
 def load_classifier(
