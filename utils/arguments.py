@@ -157,6 +157,13 @@ class FinetuneArguments(TrainingArguments):
         default=0.5, metadata={"help": "share of the teachers in the targets, from 0 to 1; gold labels have the rest"}
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
+    class_weights: Literal["none", "balanced"] = field(
+        default="none",
+        metadata={"help": "balanced: in the loss, each label's positives weigh as much as its negatives"},
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "stop after this many evaluations without a better one (unset: never)"}
+    )
         default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
     )
 
@@ -184,7 +191,7 @@ class FinetuneArguments(TrainingArguments):
                 "learning_rate": (0, None), "head_learning_rate": (0, None), "num_train_epochs": (0, None),
                 "per_device_train_batch_size": (1, None), "per_device_eval_batch_size": (1, None),
                 "gradient_accumulation_steps": (1, None), "weight_decay": (0, None), "seed": (0, 2**32 - 1),
-                "teacher_weight": (0, 1), "max_seq_length": (8, None),
+                "teacher_weight": (0, 1), "max_seq_length": (8, None), "early_stopping_patience": (1, None),
             },
         )  # fmt: skip
         for other in ("bf16", "fp16"):
@@ -211,6 +218,12 @@ class FinetuneArguments(TrainingArguments):
         if self.precision == "auto":
             self.bf16 = self.bf16 or (not self.fp16 and bf16_pays(self.use_cpu))
         else:
+        evaluated = getattr(self.eval_strategy, "value", self.eval_strategy) != "no"
+        if self.early_stopping_patience is not None and not (evaluated and self.load_best_model_at_end):
+            problems.append(
+                "--early_stopping_patience compares evaluations and keeps the best one; it needs --eval_strategy epoch "
+                "or steps, and --load_best_model_at_end true."
+            )
             self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"
         super().__post_init__()
         if self.device.type == "cpu":

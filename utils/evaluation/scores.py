@@ -37,13 +37,17 @@ def split_scores(
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """What the Trainer evaluates each epoch: all scores at the best global threshold of that epoch, and that one.
 
+    Without the loss, which is the Trainer's own.
+
     After little training no probability may reach 0.5, and every score at 0.5 is zero although the ranking is already
     good. The sweep shows what the model knows; it is also what the best checkpoint is chosen by.
     """
     probabilities = expit(np.asarray(prediction.predictions, dtype=np.float64))
     gold = np.asarray(prediction.label_ids)
     thresholds = fit_thresholds(gold, probabilities, "global", "f1_micro")
-    return {**multilabel_scores(gold, probabilities, thresholds), "threshold": float(thresholds[0])}
+    scores = multilabel_scores(gold, probabilities, thresholds)
+    del scores["loss"]
+    return {**scores, "threshold": float(thresholds[0])}
 
 
 def label_scores(gold: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:

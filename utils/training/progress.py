@@ -3,7 +3,9 @@
 import sys
 
 from tqdm.auto import tqdm
-from transformers import ProgressCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback
+
+from utils.console import say
 
 
 class LogAtCheckpoints(TrainerCallback):
@@ -14,6 +16,26 @@ class LogAtCheckpoints(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs):
         control.should_log |= control.should_save
+
+
+class EarlyStopping(EarlyStoppingCallback):
+    """The library's; a resumed run goes on waiting where it was interrupted, and ends if it had waited long enough."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        stored = state.stateful_callbacks.get(type(self).__name__, {})
+        self.early_stopping_patience_counter = stored.get("attributes", {}).get("early_stopping_patience_counter", 0)
+        control.should_training_stop |= self._waited_enough()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self._waited_enough() and state.global_step < state.max_steps:
+            say(
+                f"stopped at epoch {state.epoch:.2f} of {state.num_train_epochs}, after "
+                f"{self.early_stopping_patience_counter} evaluation(s) without a better {args.metric_for_best_model}"
+            )
+
+    def _waited_enough(self) -> bool:
+        return self.early_stopping_patience_counter >= self.early_stopping_patience
 
 
 class TrainingTable(ProgressCallback):

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
@@ -31,15 +32,16 @@ from utils.run_folder import AFTER_TRAINING, CHECKPOINTS, STATE_FILE, RunFolder
 from utils.training.batches import StepBatches
 from utils.training.checkpoints import mark_whole
 from utils.training.distillation import mix_in_teachers
-from utils.training.losses import multilabel_loss
-from utils.training.progress import LogAtCheckpoints, TrainingTable, mean_training_loss
+from utils.training.losses import balanced_weights, multilabel_loss
+from utils.training.progress import EarlyStopping, LogAtCheckpoints, TrainingTable, mean_training_loss
 
 
 class EmotionTrainer(Trainer):
     """`Trainer` for comments with several labels.
 
     - Datasets with `text` and `labels` are tokenised, and targets softened by `args.teacher` where it names runs.
-    - The loss is exact for every layout of batches (`multilabel_loss`), and each evaluation sweeps the thresholds.
+    - The loss is exact for every layout of batches (`multilabel_loss`), its positives weighed as `args.class_weights`
+      says, and each evaluation sweeps the thresholds.
     - The classifier starts from nothing while the encoder only adapts: `args.head_learning_rate` is its own rate.
     - Training batches come from `StepBatches`, by similar length where `train_sampling_strategy` says so.
     - Checkpoints are kept in `args.output_dir`/checkpoints, each known to be whole; nothing is pushed.
@@ -65,7 +67,8 @@ class EmotionTrainer(Trainer):
         if args.teacher and "text" not in train_dataset.column_names:
             raise ValueError("teachers need the texts: give a train_dataset with `text` and `labels`")
         if "text" in train_dataset.column_names:
-            train_set = encode(train_dataset, processing_class, args.max_seq_length)
+        gold = train_dataset
+            gold = train_set = encode(train_dataset, processing_class, args.max_seq_length)
             if args.teacher:
                 names = train_dataset.features["labels"].feature.names
                 train_set = mix_in_teachers(
@@ -75,6 +78,9 @@ class EmotionTrainer(Trainer):
         if eval_dataset is not None and "text" in eval_dataset.column_names:
             eval_dataset = shortest_first(encode(eval_dataset, processing_class, args.max_seq_length))
         super().__init__(
+        if args.class_weights == "balanced" and compute_loss_func is multilabel_loss:
+            weights = balanced_weights(np.array(gold["labels"]))
+            compute_loss_func = partial(multilabel_loss, pos_weight=weights)
             model=model,
             args=args.for_trainer(Path(args.output_dir or ".") / CHECKPOINTS),
             train_dataset=train_dataset,
@@ -90,6 +96,8 @@ class EmotionTrainer(Trainer):
         for callback in (OrderOfEpoch, LogAtCheckpoints, TrainingTable):
             self.add_callback(callback)
         self.head = head_parameters(self.accelerator.unwrap_model(self.model))  # known before a checkpoint is loaded
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStopping(args.early_stopping_patience))
         self._started = 0.0
         self._before: float | None = None
 
@@ -106,6 +114,10 @@ class EmotionTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The Trainer's optimizer, whatever `optim` says, with the head in parameter groups of its own rate."""
         if self.optimizer is not None or self.args.head_learning_rate is None:
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if not self.control.should_training_stop:  # which a resumed run may have decided before it was interrupted
+            super()._run_epoch(*args, **kwargs)
+
             return super().create_optimizer(model)
         optimizer = super().create_optimizer(model)
         named = (self.model if model is None else model).named_parameters()
