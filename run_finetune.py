@@ -85,6 +85,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     results = trainer.summary() | score(names, predictions, thresholds)
     run.write_run_json(as_recorded(data_args, model_args, threshold_args, args), dataset, args.layout(), base_model)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
+    trainer.log(results)
 
     # 7. Thresholds into the model, its ONNX files, an example and the card.
     repo_id = publication and publication.repo_id

@@ -20,15 +20,16 @@ from transformers.trainer_utils import SaveStrategy
 
 from utils.console import InputError
 from utils.machine import bf16_pays, has_accelerator, share_cores
-from utils.run_folder import RunFolder
+from utils.reporting import keep_logs_in, reporting_problems
+from utils.run_folder import LOGS, RunFolder
 
 HUB_DATASET = "google-research-datasets/go_emotions"
 
 # The TrainingArguments that `--help` lists; all others are accepted as well.
 LISTED_TRAINING_ARGUMENTS = (
     "output_dir", "seed", "learning_rate", "num_train_epochs", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "weight_decay", "warmup_steps", "use_cpu", "resume_from_checkpoint", "push_to_hub",
-    "hub_model_id", "hub_private_repo", "hub_revision",
+    "gradient_accumulation_steps", "weight_decay", "warmup_steps", "use_cpu", "resume_from_checkpoint", "report_to",
+    "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision",
 )  # fmt: skip
 _TRAINING_ARGUMENTS = {item.name for item in dataclasses.fields(TrainingArguments)}
 
@@ -156,7 +157,6 @@ class FinetuneArguments(TrainingArguments):
     teacher_weight: float = field(
         default=0.5, metadata={"help": "share of the teachers in the targets, from 0 to 1; gold labels have the rest"}
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
     class_weights: Literal["none", "balanced"] = field(
         default="none",
         metadata={"help": "balanced: in the loss, each label's positives weigh as much as its negatives"},
@@ -164,6 +164,7 @@ class FinetuneArguments(TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "stop after this many evaluations without a better one (unset: never)"}
     )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
         default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
     )
 
@@ -180,6 +181,10 @@ class FinetuneArguments(TrainingArguments):
     save_total_limit: int | None = 2
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = "f1_micro"  # at its best threshold, never at 0.5
+    report_to: list[str] | None = field(
+        default_factory=lambda: ["none"],
+        metadata={"help": "tensorboard, trackio, wandb …: who is told of the training, in output_dir/logs"},
+    )
     seed: int = field(default=42, metadata={"help": "of subsets, initialisation, order and dropout"})
     # The Trainer's: which of its inputs are labels, as it finds out by itself. Here the name has another meaning.
     label_names: list[str] | None = field(default=None, init=False)
@@ -213,19 +218,22 @@ class FinetuneArguments(TrainingArguments):
             )
         if self.hub_model_id and not self.push_to_hub:
             problems.append("--hub_model_id without --push_to_hub does nothing; give both, or neither.")
-        _refuse(problems)
-        self.use_cpu = self.use_cpu or not has_accelerator()
-        if self.precision == "auto":
-            self.bf16 = self.bf16 or (not self.fp16 and bf16_pays(self.use_cpu))
-        else:
         evaluated = getattr(self.eval_strategy, "value", self.eval_strategy) != "no"
         if self.early_stopping_patience is not None and not (evaluated and self.load_best_model_at_end):
             problems.append(
                 "--early_stopping_patience compares evaluations and keeps the best one; it needs --eval_strategy epoch "
                 "or steps, and --load_best_model_at_end true."
             )
+        _refuse(problems)
+        self.use_cpu = self.use_cpu or not has_accelerator()
+        if self.precision == "auto":
+            self.bf16 = self.bf16 or (not self.fp16 and bf16_pays(self.use_cpu))
+        else:
             self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"
         super().__post_init__()
+        if self.report_to:
+            keep_logs_in(Path(str(self.output_dir)) / LOGS)
+            _refuse(reporting_problems(list(self.report_to)))
         if self.device.type == "cpu":
             share_cores()
 
@@ -247,10 +255,15 @@ class FinetuneArguments(TrainingArguments):
         )
 
     def for_trainer(self, folder: Path) -> "FinetuneArguments":
-        """A copy for the Trainer, which keeps its checkpoints in `folder` and pushes nothing by itself."""
+        """A copy for the Trainer, which keeps its checkpoints in `folder` and pushes nothing by itself.
+
+        What is reported elsewhere is called like the run's folder, unless `run_name` says otherwise.
+        """
         own = copy.copy(self)
         own.output_dir = str(folder)
         own.push_to_hub, own.hub_model_id, own.hub_private_repo, own.hub_revision = False, None, None, None
+        if self.report_to and not self.run_name:
+            own.run_name = folder.resolve().parent.name
         return own
 
 

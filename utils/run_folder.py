@@ -41,6 +41,7 @@ RUN_FILE = "run.json"
 STATE_FILE = "trainer_state.json"
 CARD_FILE = "README.md"
 CHECKPOINTS = "checkpoints"
+LOGS = "logs"
 ONNX_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}  # as transformers.js and optimum look
 EXPORT_FILE = "onnx/export.json"
 METRIC_PREFIX = {"validation": "eval", "test": "test"}  # of a split's scores, as the Trainer names them
@@ -79,6 +80,7 @@ FILES = (
     RunFile(BASELINE_FILE, "training", True, "any"),
     RunFile(STATE_FILE, "training", False),
     RunFile(CHECKPOINTS, "training", False),
+    RunFile(LOGS, "training", False),  # what --report_to keeps here
     RunFile(THRESHOLDS_FILE, "report", True, "any"),
     RunFile(STRATEGIES_FILE, "report", True),
     RunFile(RESULTS_FILE, "report", True),

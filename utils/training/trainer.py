@@ -28,7 +28,7 @@ from utils.arguments import FinetuneArguments
 from utils.data.encoding import encode, shortest_first
 from utils.evaluation.scores import compute_metrics as threshold_sweep
 from utils.model.head import head_parameters
-from utils.run_folder import AFTER_TRAINING, CHECKPOINTS, STATE_FILE, RunFolder
+from utils.run_folder import AFTER_TRAINING, CHECKPOINTS, LOGS, STATE_FILE, RunFolder
 from utils.training.batches import StepBatches
 from utils.training.checkpoints import mark_whole
 from utils.training.distillation import mix_in_teachers
@@ -44,7 +44,8 @@ class EmotionTrainer(Trainer):
       says, and each evaluation sweeps the thresholds.
     - The classifier starts from nothing while the encoder only adapts: `args.head_learning_rate` is its own rate.
     - Training batches come from `StepBatches`, by similar length where `train_sampling_strategy` says so.
-    - Checkpoints are kept in `args.output_dir`/checkpoints, each known to be whole; nothing is pushed.
+    - Checkpoints are kept in `args.output_dir`/checkpoints, each known to be whole, and what `args.report_to` writes in
+      `args.output_dir`/logs; nothing is pushed.
     """
 
     args: FinetuneArguments
@@ -66,8 +67,8 @@ class EmotionTrainer(Trainer):
     ):
         if args.teacher and "text" not in train_dataset.column_names:
             raise ValueError("teachers need the texts: give a train_dataset with `text` and `labels`")
-        if "text" in train_dataset.column_names:
         gold = train_dataset
+        if "text" in train_dataset.column_names:
             gold = train_set = encode(train_dataset, processing_class, args.max_seq_length)
             if args.teacher:
                 names = train_dataset.features["labels"].feature.names
@@ -77,10 +78,10 @@ class EmotionTrainer(Trainer):
             train_dataset = train_set
         if eval_dataset is not None and "text" in eval_dataset.column_names:
             eval_dataset = shortest_first(encode(eval_dataset, processing_class, args.max_seq_length))
-        super().__init__(
         if args.class_weights == "balanced" and compute_loss_func is multilabel_loss:
             weights = balanced_weights(np.array(gold["labels"]))
             compute_loss_func = partial(multilabel_loss, pos_weight=weights)
+        super().__init__(
             model=model,
             args=args.for_trainer(Path(args.output_dir or ".") / CHECKPOINTS),
             train_dataset=train_dataset,
@@ -95,15 +96,17 @@ class EmotionTrainer(Trainer):
             self.remove_callback(noisy)
         for callback in (OrderOfEpoch, LogAtCheckpoints, TrainingTable):
             self.add_callback(callback)
-        self.head = head_parameters(self.accelerator.unwrap_model(self.model))  # known before a checkpoint is loaded
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStopping(args.early_stopping_patience))
+        self.head = head_parameters(self.accelerator.unwrap_model(self.model))  # known before a checkpoint is loaded
         self._started = 0.0
         self._before: float | None = None
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As in the Trainer; log entries also carry `seconds` of training, those before a resumption included."""
         self._started, self._before = time.perf_counter(), None
+        if self.args.report_to:
+            Path(str(self.args.output_dir)).with_name(LOGS).mkdir(parents=True, exist_ok=True)
         return super().train(*args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -111,13 +114,13 @@ class EmotionTrainer(Trainer):
             self._before = max((entry.get("seconds", 0.0) for entry in self.state.log_history), default=0.0)
         super().log(logs | {"seconds": self._before + time.perf_counter() - self._started}, start_time)
 
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The Trainer's optimizer, whatever `optim` says, with the head in parameter groups of its own rate."""
-        if self.optimizer is not None or self.args.head_learning_rate is None:
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if not self.control.should_training_stop:  # which a resumed run may have decided before it was interrupted
             super()._run_epoch(*args, **kwargs)
 
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The Trainer's optimizer, whatever `optim` says, with the head in parameter groups of its own rate."""
+        if self.optimizer is not None or self.args.head_learning_rate is None:
             return super().create_optimizer(model)
         optimizer = super().create_optimizer(model)
         named = (self.model if model is None else model).named_parameters()
