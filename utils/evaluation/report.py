@@ -174,8 +174,8 @@ def _f1_of(run: RunFolder) -> tuple[str, dict[tuple[str | None, str], float]]:
     }
     if missing := [strategy for strategy in STRATEGIES if (strategy, METRICS[0]) not in scores]:
         raise InputError(
-            f"{run}/{STRATEGIES_FILE} has no thresholds of the strategy {missing[0]}; the run was made by another version "
-            "of these scripts."
+            f"{run}/{STRATEGIES_FILE} has no thresholds of the strategy {missing[0]}; the run was made by another "
+            "version of these scripts."
         )
     return split, scores | {(None, metric): results[f"{prefix}_{metric}"] for metric in METRICS}
 
