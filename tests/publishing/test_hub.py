@@ -322,8 +322,8 @@ def test_fine_tuning_from_a_published_dataset_and_model_to_a_new_repository(hub,
     hub.commits.clear()
     hub.log.clear()
     done, folder = finetune(
-        "--dataset_name", "user/comments", "--model_name_or_path", "user/emotions", "--push_to_hub",
-        "--hub_model_id", "further", "--hub_private_repo",
+        "--dataset_name", "user/comments", "--label_names", "go_emotions", "--model_name_or_path", "user/emotions",
+        "--push_to_hub", "--hub_model_id", "further", "--hub_private_repo",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "The classifier of user/emotions knows these labels already; it is kept" in done.stdout
