@@ -28,7 +28,7 @@ from utils.evaluation.report import results_table, score, write_report
 from utils.evaluation.thresholds import fit_thresholds
 from utils.model.loading import load_for_training, load_tokenizer, resolve_model
 from utils.publishing.finish import finish_run, plan_publication
-from utils.training.checkpoints import find_checkpoint
+from utils.training.checkpoints import find_checkpoint, learned_from, require_same_origin
 from utils.training.trainer import EmotionTrainer
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
@@ -44,9 +44,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     publication = plan_publication(args, run, data_args.dataset_name, base_model)
     say(args.layout())
 
-    # 2. Comments and their emotions.
+    # 2. Comments and their emotions: those that a run to be resumed has learned from.
     splits = load_splits(data_args, args.seed)
     dataset, names = describe(data_args, splits, args.seed), label_names(splits)
+    origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args)
+    require_same_origin(checkpoint, origin)
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
     dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
@@ -65,6 +67,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         train_dataset=splits["train"],
         eval_dataset=splits["validation"],
         processing_class=tokenizer,
+        origin=origin,
     )
     if not args.resuming:
         run.remove()

@@ -32,6 +32,14 @@ LISTED_TRAINING_ARGUMENTS = (
     "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision",
 )  # fmt: skip
 _TRAINING_ARGUMENTS = {item.name for item in dataclasses.fields(TrainingArguments)}
+# Those of them that decide what is learned, rather than for how long, where or how fast; `batch_of_a_step` stands for
+# the three that make up a batch.
+_DECISIVE = (
+    "seed", "data_seed", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim",
+    "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+    "label_smoothing_factor", "neftune_noise_alpha", "train_sampling_strategy", "dataloader_drop_last",
+    "metric_for_best_model", "greater_is_better",
+)  # fmt: skip
 
 
 @dataclass
@@ -239,8 +247,16 @@ class FinetuneArguments(TrainingArguments):
 
     @property
     def resuming(self) -> bool:
-        """Whether `--resume_from_checkpoint` asks to go on with a run."""
-        return str(self.resume_from_checkpoint).lower() not in ("none", "false")
+        """Whether `--resume_from_checkpoint` asks to go on with the run in `output_dir`, not one elsewhere."""
+        resume = str(self.resume_from_checkpoint)
+        if resume.lower() in ("none", "false", "true"):
+            return resume.lower() == "true"
+        return Path(self.output_dir or ".").resolve() in Path(resume).resolve().parents
+
+    @property
+    def batch_of_a_step(self) -> int:
+        """Comments that one optimiser step learns from, over all processes."""
+        return self.train_batch_size * self.gradient_accumulation_steps * PartialState().num_processes
 
     def layout(self) -> str:
         """One sentence: processes, device, precision, and what makes up the batch of one optimiser step."""
@@ -251,7 +267,7 @@ class FinetuneArguments(TrainingArguments):
         processes = f"{state.num_processes} process{'es' if state.num_processes > 1 else ''}"
         return (
             f"{processes} on {device} ({torch.get_num_threads()} CPU threads each), {precision}; a step takes "
-            f"{batch * steps * state.num_processes} comments = {batch} a batch × {steps} accumulated × {processes}."
+            f"{self.batch_of_a_step} comments = {batch} a batch × {steps} accumulated × {processes}."
         )
 
     def for_trainer(self, folder: Path) -> "FinetuneArguments":
@@ -279,6 +295,18 @@ def as_recorded(*parts: Any) -> dict[str, Any]:
             values |= {"push_to_hub": False, "hub_model_id": "None", "hub_private_repo": "None", "hub_revision": "None"}
         recorded |= values
     return recorded
+
+
+def decisive(data: DataArguments, model: ModelArguments, training: FinetuneArguments) -> dict[str, Any]:
+    """The arguments that decide what is learned from the rows of a dataset by a model.
+
+    Not: how long it is trained, where, how fast, in which precision, how often something is saved, and what becomes of
+    the model afterwards.
+    """
+    own = [item.name for item in dataclasses.fields(training) if item.name not in _TRAINING_ARGUMENTS]
+    values = {name: getattr(data, name) for name in ("max_train_samples", "max_eval_samples")}
+    values |= {"pooling": model.pooling, "batch_of_a_step": training.batch_of_a_step}
+    return values | {name: getattr(training, name) for name in [*own, *_DECISIVE] if name != "precision"}
 
 
 def check_ranges(values: Any, ranges: Mapping[str, tuple[float, float | None]]) -> None:

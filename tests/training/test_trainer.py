@@ -10,7 +10,7 @@ from conftest import run_python
 from datasets import ClassLabel, Dataset, Features, List, Value
 from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import TrainerCallback
+from transformers import BertConfig, BertModel, TrainerCallback
 
 import run_finetune
 from utils.arguments import DataArguments, FinetuneArguments
@@ -344,6 +344,155 @@ def test_nothing_to_resume_is_said(tmp_path):
     with pytest.raises(InputError, match="not a checkpoint folder"):
         find_checkpoint(str(tmp_path), RunFolder(tmp_path))
     assert find_checkpoint(None, RunFolder(tmp_path)) is None
+
+
+# --- resumed with something else ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied_run(finished_run, tmp_path):
+    """A copy of the finished run with its checkpoints of steps 13 and 26."""
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def with_other_labels(small_data, folder, names):
+    """The same rows, with `names` in place of the first emotions."""
+    shutil.copytree(small_data, folder)
+    emotions = (folder / "emotions.txt").read_text().split()
+    for path in folder.glob("*"):
+        text = path.read_text()
+        for old, new in zip(emotions, names, strict=False):
+            text = text.replace(old, new)
+        path.write_text(text)
+    return str(folder)
+
+
+def otherwise(kind, small_data, tiny_bert, finished_run, tmp_path):
+    """Arguments that differ from the finished run's, and what a refusal has to name."""
+    if kind == "labels":
+        return ["--dataset_name", with_other_labels(small_data, tmp_path / "data", ["awe"])], (
+            r"dataset .*small_data0 \(sha256 \w{8}…\) then, .*data \(sha256 \w{8}…\) now; "
+            "label_names admiration then, awe now"
+        )
+    if kind == "rows":
+        folder = shutil.copytree(small_data, tmp_path / "data")
+        train = (folder / "train.csv").read_text().splitlines(keepends=True)
+        (folder / "train.csv").write_text("".join(train[:-1]))
+        return ["--dataset_name", str(folder)], r"\(dataset [^;]* then, [^;]* now\)"
+    if kind == "model":
+        folder = shutil.copytree(tiny_bert, tmp_path / "bert")
+        torch.manual_seed(1)
+        BertModel(BertConfig.from_pretrained(folder)).save_pretrained(folder)
+        return ["--model_name_or_path", str(folder)], r"\(model_name_or_path \S+ \(sha256 [^;]* now\)"
+    if kind == "teacher":
+        return ["--teacher", str(finished_run)], r"\(teacher: 0 then \(none\), 1 now \(.*finished"
+    name = kind.replace("per_device_train_batch_size", "batch_of_a_step")
+    return [f"--{kind}", OTHER_VALUES[kind]], rf"\({name} \S+ then, {OTHER_VALUES[kind]} now[;)]"
+
+
+OTHER_VALUES = {
+    "learning_rate": "0.002", "head_learning_rate": "0.05", "seed": "1", "per_device_train_batch_size": "8",
+    "max_train_samples": "150", "max_eval_samples": "50", "max_seq_length": "16", "pooling": "mean",
+    "init_head_bias": "False", "weight_decay": "0.02", "lr_scheduler_type": "cosine", "warmup_steps": "0.2",
+    "train_sampling_strategy": "random", "metric_for_best_model": "loss",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["labels", "rows", "model", "teacher", *OTHER_VALUES])
+def test_a_run_is_not_resumed_with_something_else_and_stays_as_it_is(
+    kind, copied_run, small_data, tiny_bert, finished_run, finetune_arguments, tmp_path
+):
+    before = contents(copied_run)
+    options, named = otherwise(kind, small_data, tiny_bert, finished_run, tmp_path)
+    with pytest.raises(InputError, match=f"it has learned from something else .*{named}") as caught:
+        run_finetune.main([*finetune_arguments, *options, "--output_dir", str(copied_run), "--resume_from_checkpoint"])
+    assert "\n" not in str(caught.value)
+    assert contents(copied_run) == before
+
+
+def test_more_epochs_and_other_places_are_allowed(
+    copied_run, small_data, tiny_bert, finetune_arguments, tmp_path, capsys
+):
+    """Data, model, checkpoint and output lie elsewhere, a step's batch is made up otherwise, and saving is rarer."""
+    data = shutil.copytree(small_data, tmp_path / "moved data")
+    model = shutil.copytree(tiny_bert, tmp_path / "moved model")
+    checkpoint = copied_run / "checkpoints" / "checkpoint-13"
+    before = contents(copied_run)
+    run_finetune.main([
+        *finetune_arguments, "--dataset_name", str(data), "--model_name_or_path", str(model), "--output_dir",
+        str(tmp_path / "longer"), "--resume_from_checkpoint", str(checkpoint), "--num_train_epochs", "3",
+        "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2", "--save_total_limit", "1",
+        "--per_device_eval_batch_size", "16", "--fold_thresholds", "false", "--threshold_strategy", "global",
+    ])  # fmt: skip
+    assert results_of(tmp_path / "longer")["epoch"] == 3
+    assert contents(copied_run) == before
+    origin = json.loads((tmp_path / "longer" / "checkpoints" / "checkpoint-39" / "learned_from.json").read_text())
+    assert origin == json.loads((checkpoint / "learned_from.json").read_text()) | {
+        key: {"name": str(place), "sha256": origin[key]["sha256"]}
+        for key, place in (("dataset", data), ("model_name_or_path", model))
+    }
+
+
+def test_a_checkpoint_of_an_earlier_version_is_trusted_with_its_own_labels_only(
+    copied_run, small_data, finetune_arguments, tmp_path, capsys
+):
+    for checkpoint in (copied_run / "checkpoints").iterdir():
+        for name in ("learned_from.json", "complete.json"):
+            (checkpoint / name).unlink()
+        mark_whole(checkpoint)
+    arguments = [*finetune_arguments, "--output_dir", str(copied_run), "--resume_from_checkpoint"]
+    two = tmp_path / "two"
+    two.mkdir()
+    for split in ("train", "validation"):
+        (two / f"{split}.csv").write_text("text,labels\n" + "parcel lost,late\nmoney back,refund\n" * 10)
+    before = contents(copied_run)
+    for data in (with_other_labels(small_data, tmp_path / "renamed", ["awe"]), str(two)):
+        with pytest.raises(InputError, match=r"something else \(label_names.* now"):
+            run_finetune.main([*arguments, "--dataset_name", data])
+        assert contents(copied_run) == before
+    capsys.readouterr()
+    run_finetune.main(arguments)
+    assert capsys.readouterr().out.count("was written by an earlier version") == 1
+
+
+def test_an_incomplete_checkpoint_is_refused_by_its_path_too(copied_run):
+    checkpoint = copied_run / "checkpoints" / "checkpoint-26"
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="the checkpoint is incomplete"):
+        find_checkpoint(str(checkpoint), RunFolder(copied_run))
+
+
+def test_another_run_is_not_replaced_by_one_that_is_resumed_from_elsewhere(
+    copied_run, finished_run, finetune_arguments
+):
+    """Only `--overwrite_output_dir` replaces a run."""
+    before = contents(copied_run)
+    checkpoint = str(finished_run / "checkpoints" / "checkpoint-13")
+    with pytest.raises(InputError, match="already holds a run"):
+        run_finetune.main(
+            [*finetune_arguments, "--output_dir", str(copied_run), "--resume_from_checkpoint", checkpoint]
+        )
+    assert contents(copied_run) == before
+
+
+def test_a_run_is_replaced_only_when_the_new_one_begins(
+    copied_run, baseline_run, small_data, finetune_arguments, tmp_path
+):
+    """Not by one whose teacher, the last thing that is looked at, knows other labels."""
+    before = contents(copied_run)
+    data = with_other_labels(small_data, tmp_path / "data", ["awe"])
+    arguments = [*finetune_arguments, "--output_dir", str(copied_run), "--overwrite_output_dir"]
+    with pytest.raises(InputError, match="knows other labels"):
+        run_finetune.main([*arguments, "--dataset_name", data, "--teacher", str(baseline_run)])
+    assert contents(copied_run) == before
+    run_finetune.main(arguments)
+    after = contents(copied_run)
+    assert set(after) == set(before)
+    assert after["model.safetensors"] == before["model.safetensors"]
 
 
 def test_mean_training_loss_weighs_log_entries_by_their_steps():

@@ -1,17 +1,28 @@
-"""Checkpoints that are known to be whole: a kill while one is written never costs more than that one."""
+"""Checkpoints that are known to be whole, and know what they have learned from.
 
+A kill while one is written never costs more than that one, and a run is never resumed with other labels or rates.
+"""
+
+import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from utils.arguments import DataArguments, FinetuneArguments, ModelArguments, decisive
 from utils.console import InputError, say
-from utils.run_folder import CHECKPOINTS, STATE_FILE, RunFolder, write_json
+from utils.model.classifiers import model_files
+from utils.run_folder import CHECKPOINTS, CONFIG_FILE, STATE_FILE, RunFolder, read_json, write_json
 
 COMPLETE_FILE = "complete.json"  # written last; lists the checkpoint's files with their sizes
+ORIGIN_FILE = "learned_from.json"  # what `learned_from` returned
 
 
-def mark_whole(checkpoint: Path) -> None:
-    """Note in the checkpoint that all of it has been written."""
+def mark_whole(checkpoint: Path, origin: Mapping[str, Any] | None = None) -> None:
+    """Note in the checkpoint what it has `learned_from`, where that is known, and that all of it has been written."""
+    if origin is not None:
+        write_json(checkpoint / ORIGIN_FILE, origin)
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in checkpoint.rglob("*")
              if path.is_file() and path.name != COMPLETE_FILE}  # fmt: skip
     write_json(checkpoint / COMPLETE_FILE, sizes)
@@ -30,13 +41,15 @@ def find_checkpoint(resume: str | None, run: RunFolder) -> str | None:
     """The checkpoint that `--resume_from_checkpoint` means: a path, or the newest complete one of this run.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the one at the path is incomplete.
     """
     if resume is None or str(resume).lower() in ("false", "none"):
         return None
     if str(resume).lower() != "true":
         if not (Path(resume) / STATE_FILE).is_file():
             raise InputError(f"--resume_from_checkpoint {resume}: not a checkpoint folder (it has no {STATE_FILE}).")
+        if (Path(resume) / COMPLETE_FILE).is_file() and not is_whole(Path(resume)):
+            raise InputError(f"--resume_from_checkpoint {resume}: the checkpoint is incomplete; give another one.")
         return str(resume)
     folder = run.path / CHECKPOINTS
     numbered = [(int(match[1]), path) for path in folder.glob("checkpoint-*")
@@ -49,3 +62,94 @@ def find_checkpoint(resume: str | None, run: RunFolder) -> str | None:
         f"--resume_from_checkpoint: {folder} holds no complete checkpoint; give its path, or start the run again with "
         "--overwrite_output_dir."
     )
+
+
+def learned_from(
+    dataset: Mapping[str, Any],
+    names: Sequence[str],
+    model_path: str,
+    base_model: str | None,
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    args: FinetuneArguments,
+) -> dict[str, Any]:
+    """All that decides what a run learns, by name, as its checkpoints keep it.
+
+    Data and models are known by their content, wherever they lie; models on the Hub by their id.
+
+    Args:
+        dataset: its `name` and `sha256`; see `utils.data.splits.describe`.
+        names: label names.
+        model_path, base_model: see `utils.model.loading.resolve_model`.
+    """
+    return {
+        "dataset": {"name": dataset["name"], "sha256": dataset["sha256"]},
+        "label_names": list(names),
+        "model_name_or_path": {"name": base_model} if base_model else _identity(model_path),
+        **decisive(data_args, model_args, args),
+        "teacher": [_identity(teacher) for teacher in args.teacher or []],
+    }
+
+
+def require_same_origin(checkpoint: str | None, origin: Mapping[str, Any]) -> None:
+    """Raise `InputError` if `checkpoint` has learned from something else than `origin`, naming all that differs.
+
+    Of a checkpoint that an earlier version wrote, only the label names are known.
+    """
+    if checkpoint is None:
+        return
+    folder, now = Path(checkpoint), json.loads(json.dumps(origin, default=str))
+    if (folder / ORIGIN_FILE).is_file():
+        then = read_json(folder / ORIGIN_FILE)
+    else:
+        say(f"{folder} was written by an earlier version, which did not note what it has learned from; it is trusted.")
+        kept = read_json(folder / CONFIG_FILE).get("id2label") if (folder / CONFIG_FILE).is_file() else None
+        then = {"label_names": [kept[index] for index in sorted(kept, key=int)]} if kept else {}
+    differing = [_difference(name, then[name], now[name]) for name in now if name in then]
+    if any(differing):
+        raise InputError(
+            f"--resume_from_checkpoint {folder}: it has learned from something else ("
+            f"{'; '.join(filter(None, differing))}); resume it with what it was started with, or start another run."
+        )
+
+
+def _difference(name: str, then: Any, now: Any) -> str | None:
+    """What to say of a name's two values; None where both mean the same."""
+    if _compared(then) == _compared(now):
+        return None
+    if isinstance(then, list) and isinstance(now, list):
+        if len(then) != len(now):
+            return f"{name}: {len(then)} then ({_shown(then)}), {len(now)} now ({_shown(now)})"
+        then, now = next(pair for pair in zip(then, now, strict=True) if _compared(pair[0]) != _compared(pair[1]))
+    return f"{name} {_shown(then)} then, {_shown(now)} now"
+
+
+def _compared(value: Any) -> Any:
+    """What a value is known by: data and models by their digest, where there is one."""
+    if isinstance(value, list):
+        return [_compared(item) for item in value]
+    return value.get("sha256", value["name"]) if _is_identity(value) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join([_shown(item) for item in value[:3]] + ["…"] * (len(value) > 3)) or "none"
+    if _is_identity(value):
+        return f"{value['name']} (sha256 {value['sha256'][:8]}…)" if "sha256" in value else value["name"]
+    return str(value)
+
+
+def _is_identity(value: Any) -> bool:
+    return isinstance(value, dict) and "name" in value
+
+
+def _identity(name: str) -> dict[str, str]:
+    """Of a model: its name, and in a folder, wherever that lies, a digest of the files that decide what it answers."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return {"name": name}
+    digest = hashlib.sha256()
+    for path in [*model_files(folder, "torch", "fp32"), *sorted(folder.glob("pytorch_model*.bin"))]:
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return {"name": name, "sha256": digest.hexdigest()}

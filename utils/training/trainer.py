@@ -1,7 +1,7 @@
 """The Trainer, with what multi-label fine-tuning needs added: see `EmotionTrainer`."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,9 @@ class EmotionTrainer(Trainer):
         compute_loss_func: Callable | None = multilabel_loss,
         compute_metrics: Callable | None = threshold_sweep,
         callbacks: Sequence[TrainerCallback] = (),
+        origin: Mapping[str, Any] | None = None,
     ):
+        """As the Trainer's; `origin` is what checkpoints note that they have learned from: see `learned_from`."""
         if args.teacher and "text" not in train_dataset.column_names:
             raise ValueError("teachers need the texts: give a train_dataset with `text` and `labels`")
         gold = train_dataset
@@ -99,6 +101,7 @@ class EmotionTrainer(Trainer):
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStopping(args.early_stopping_patience))
         self.head = head_parameters(self.accelerator.unwrap_model(self.model))  # known before a checkpoint is loaded
+        self._origin = origin
         self._started = 0.0
         self._before: float | None = None
 
@@ -169,7 +172,7 @@ class EmotionTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            mark_whole(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+            mark_whole(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}", self._origin)
 
     def save_run(self, run: RunFolder) -> None:
         """Write model, tokenizer and log history into the run's folder; what an earlier model left there is removed.
