@@ -3,9 +3,12 @@
     python run_compare.py outputs/quickstart_baseline outputs/quickstart     # table, then a paired test of the two
     python run_compare.py outputs/minilm_seed* --seeds                       # mean ± standard deviation
 
-Figures are those of the test split, at 0.5 and at thresholds fitted on validation. The paired test resamples the rows
-that both runs predicted, each at its own thresholds.
+Figures are those of the test split: as the models were saved, at 0.5, and at thresholds fitted on validation. The
+paired test resamples the rows that both runs predicted, each at its own thresholds. Runs on other rows or labels are
+refused, and with --seeds the same seed twice.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from utils.arguments import plain_parser
 from utils.console import InputError, one_sentence_errors, say
 from utils.evaluation.bootstrap import RESAMPLES, compare
 from utils.evaluation.report import markdown_table, results_table
-from utils.run_folder import THRESHOLDS_FILE, RunFolder
+from utils.run_folder import RUN_FILE, THRESHOLDS_FILE, RunFolder
 
 TITLES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
 
@@ -23,6 +26,11 @@ def main(argv: list[str] | None = None) -> str:
     parser.add_argument("runs", nargs="+", type=RunFolder, metavar="OUTPUT_DIR", help="folders of finished runs")
     parser.add_argument("--seeds", action="store_true", help="the runs are seeds of one recipe: add mean ± deviation")
     args = parser.parse_args(argv)
+    for run in args.runs:
+        run.require_finished()
+    require_same_rows(args.runs)
+    if args.seeds:
+        require_different_seeds(args.runs)
     report = results_table(args.runs, args.seeds)
     if len(args.runs) == 2 and not args.seeds:
         report += f"\n\n{paired_test(*args.runs)}"
@@ -30,17 +38,66 @@ def main(argv: list[str] | None = None) -> str:
     return report
 
 
+def require_same_rows(runs: Sequence[RunFolder]) -> None:
+    """Raise `InputError` unless all runs were scored on the same rows with the same labels."""
+    first, *others = runs
+    split = _scored_on(first)
+    names, predictions = first.read_predictions(split)
+    for run in others:
+        if (other_split := _scored_on(run)) != split:
+            raise InputError(
+                f"{first} was scored on {split} and {run} on {other_split}: they predicted different rows; only scores "
+                "on the same ones can be compared."
+            )
+        other_names, other = run.read_predictions(split)
+        if names != other_names:
+            what = f"labels ({_difference(names, other_names)})"
+        elif predictions.texts != other.texts:
+            what = f"rows ({len(predictions.texts):,} and {len(other.texts):,} {split} texts)"
+        elif (predictions.gold != other.gold).any():
+            what = f"gold labels of the same {split} texts"
+        else:
+            continue
+        raise InputError(
+            f"{first} and {run} predicted different {what}; only scores on the same rows and labels can be compared."
+        )
+
+
+def _scored_on(run: RunFolder) -> str:
+    return "test" if run.has_predictions("test") else "validation"
+
+
+def _difference(names: Sequence[str], others: Sequence[str]) -> str:
+    """The first label that only one of two lists has, or that they have another order."""
+    for one, other, which in ((names, others, "first"), (others, names, "second")):
+        if only := [name for name in one if name not in other]:
+            return f"{only[0]!r} is only in the {which}"
+    return "in another order"
+
+
+def require_different_seeds(runs: Sequence[RunFolder]) -> None:
+    """Raise `InputError` where a run is named twice, or two runs of one kind have the same seed."""
+    seen: dict[object, RunFolder] = {}
+    for run in runs:
+        for key in (run.path.resolve(), (run.is_encoder, run.read(RUN_FILE)["seed"])):
+            if key in seen:
+                same = run.path.resolve() == seen[key].path.resolve()
+                raise InputError(
+                    f"--seeds: {seen[key]} and {run} are {'the same run' if same else 'two runs with the same seed'}, "
+                    "and would make the deviation smaller than it is; name each seed once."
+                )
+            seen[key] = run
+
+
 def paired_test(first: RunFolder, second: RunFolder) -> str:
     """Both runs on the same rows: differences with 95 % intervals and p, and a sentence that says what they mean."""
-    split = "test" if first.has_predictions("test") and second.has_predictions("test") else "validation"
+    split = _scored_on(first)
     models = []
     for run in (first, second):
         names, predictions = run.read_predictions(split)
         stored = run.read(THRESHOLDS_FILE)["thresholds"]
-        models.append((names, predictions, np.array([stored[name] for name in names])))
-    (names, one, one_thresholds), (other_names, other, other_thresholds) = models
-    if names != other_names or one.texts != other.texts or (one.gold != other.gold).any():
-        raise InputError(f"{first} and {second} predicted different rows or labels; a paired test needs the same ones.")
+        models.append((predictions, np.array([stored[name] for name in names])))
+    (one, one_thresholds), (other, other_thresholds) = models
     verdicts = compare(one.gold, (one.probabilities, one_thresholds), (other.probabilities, other_thresholds))
     lines = [
         [TITLES[score], f"{v.first:.4f}", f"{v.second:.4f}", f"{v.difference:+.4f}", f"{v.low:+.4f} to {v.high:+.4f}",

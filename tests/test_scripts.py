@@ -6,6 +6,7 @@ import shutil
 import tomllib
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 import pytest
 from conftest import ROOT, encoder_configs, run_python
@@ -20,7 +21,9 @@ from utils.arguments import DataArguments
 from utils.console import InputError
 from utils.data.labels import GO_EMOTIONS
 from utils.data.splits import load_splits
+from utils.evaluation.report import results_table
 from utils.model.classifiers import load_classifier
+from utils.run_folder import RunFolder
 
 METRICS = ["f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5", "f1_macro_at_0.5",
            "f1_weighted_at_0.5", "f1_samples_at_0.5", "precision_micro", "recall_micro", "precision_macro",
@@ -214,6 +217,68 @@ def test_run_compare_tests_two_runs_in_pairs(finished_run, baseline_run, tmp_pat
     (other / "predictions" / "test.parquet").write_bytes((other / "predictions" / "validation.parquet").read_bytes())
     with pytest.raises(InputError, match="predicted different rows"):
         run_compare.main([str(finished_run), str(other)])
+
+
+def changed_copy(run, folder, change=lambda table: table, seed=None):
+    """A copy of a run without its checkpoints, with other predictions of test or another seed."""
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("checkpoints"))
+    path = folder / "predictions" / "test.parquet"
+    pyarrow.parquet.write_table(change(pyarrow.parquet.read_table(path)), path)
+    if seed is not None:
+        (folder / "run.json").write_text(json.dumps(read(folder, "run.json") | {"seed": seed}))
+    return folder
+
+
+def test_run_compare_refuses_any_run_on_other_rows_or_labels(finished_run, baseline_run, tmp_path):
+    names = pyarrow.parquet.read_schema(baseline_run / "predictions" / "test.parquet").names
+    changes = {
+        "different rows": lambda table: table.slice(1),
+        "different gold labels": lambda table: table.set_column(1, "labels", table["labels"].combine_chunks()[::-1]),
+        "'surprise' is only in the first": lambda table: table.rename_columns(
+            ["surprising" if name == "surprise" else name for name in names]
+        ).set_column(1, "labels", pyarrow.array([[]] * len(table), pyarrow.list_(pyarrow.string()))),
+        "in another order": lambda table: table.select(names[:2] + names[:1:-1]),
+    }
+    for number, (words, change) in enumerate(changes.items()):
+        other = changed_copy(baseline_run, tmp_path / str(number), change)
+        for options in ([], ["--seeds"]):
+            with pytest.raises(InputError, match=words) as caught:
+                run_compare.main([str(finished_run), str(baseline_run), str(other), *options])
+            assert "\n" not in str(caught.value)
+    without_test = changed_copy(baseline_run, tmp_path / "without")
+    (without_test / "predictions" / "test.parquet").unlink()
+    with pytest.raises(InputError, match=r"scored on test and .* on validation"):
+        run_compare.main([str(baseline_run), str(without_test)])
+
+
+def test_seeds_are_counted_once(baseline_run, tmp_path):
+    same_seed = changed_copy(baseline_run, tmp_path / "same seed")
+    other_seed = changed_copy(baseline_run, tmp_path / "other seed", seed=43)
+    with pytest.raises(InputError, match="are the same run"):
+        run_compare.main([str(baseline_run), f"{baseline_run}/../{baseline_run.name}", "--seeds"])
+    with pytest.raises(InputError, match="two runs with the same seed"):
+        run_compare.main([str(other_seed), str(baseline_run), str(same_seed), "--seeds"])
+    assert "mean ± sd of 2 runs" in run_compare.main([str(baseline_run), str(other_seed), "--seeds"])
+
+
+def test_the_table_at_the_end_of_a_run(finished_run, monkeypatch):
+    """The saved model's own scores beside each strategy's, in 80 columns."""
+    run = RunFolder(finished_run)
+    monkeypatch.setattr(RunFolder, "__str__", lambda run: "outputs/demo_subset_minilm_1")
+    first, _, header, _, *rows = results_table([run]).splitlines()
+    assert max(map(len, (first, header, *rows))) <= 80
+    assert first == "outputs/demo_subset_minilm_1, test: F1 at thresholds fitted on validation"
+    titles = [cell.strip() for cell in header.strip("|").split("|")]
+    assert titles == ["score", "saved model", "at 0.5", "one threshold", "per label", "expected F1"]
+    results, strategies = read(finished_run, "all_results.json"), {}
+    with (finished_run / "threshold_strategies.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            strategies[row["strategy"], row["metric"]] = float(row[f"test_{row['metric']}"])
+    for row, metric in zip(rows, ("f1_micro", "f1_macro"), strict=True):
+        cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
+        expected = [results[f"test_{metric}"]]
+        expected += [strategies[name, metric] for name in ("fixed", "global", "per_label", "expected_f1")]
+        assert cells == [f"{value:.4f}" for value in expected]
 
 
 def test_training_on_the_papers_groups(small_data, finetune_arguments, tmp_path):
