@@ -8,6 +8,9 @@ Without --config, recipes/baseline.yaml is the recipe; arguments override it.
 """
 
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MultiLabelBinarizer
 from skops import io as skops_io
 
+from metrics.multilabel_scores.multilabel_scores import several_columns
 from utils.arguments import (
+    CardArguments,
     DataArguments,
     OutputArguments,
     ThresholdArguments,
@@ -27,10 +32,11 @@ from utils.arguments import (
     check_ranges,
     parse_arguments,
 )
-from utils.console import one_sentence_errors, say
+from utils.console import InputError, one_sentence_errors, say
 from utils.data.splits import describe, label_names, load_splits, stratified_subset
 from utils.evaluation.report import results_table, score, write_report
 from utils.evaluation.thresholds import fit_thresholds
+from utils.model.classifiers import label_probabilities
 from utils.publishing.finish import finish_run
 from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, write_bytes
 
@@ -52,8 +58,8 @@ class BaselineArguments:
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     # 1. Arguments, all checked before anything is loaded.
-    kinds = (DataArguments, BaselineArguments, ThresholdArguments, OutputArguments)
-    data_args, args, threshold_args, output_args = parse_arguments(kinds, argv, __doc__, RECIPE)
+    kinds = (DataArguments, BaselineArguments, ThresholdArguments, OutputArguments, CardArguments)
+    data_args, args, threshold_args, output_args, card_args = parse_arguments(kinds, argv, __doc__, RECIPE)
     run = output_args.open_run(args.output_dir)
 
     # 2. Comments and their emotions.
@@ -63,7 +69,6 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
     dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
     say(f"{dataset['name']}: " + ", ".join(f"{count:,} {split} comments" for split, count in dataset["rows"].items()))
-    run.remove()
 
     # 3. One column of zeros and ones per emotion.
     binarizer = MultiLabelBinarizer(classes=range(len(names)))
@@ -75,17 +80,20 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         TfidfVectorizer(max_features=args.max_features),
         OneVsRestClassifier(LogisticRegression(max_iter=1000), n_jobs=args.n_jobs),
     )
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        pipeline.fit(splits["train"]["text"], gold["train"])
+    with parallel_config(backend="loky", inner_max_num_threads=1), in_a_sentence(dataset["name"]):
+        pipeline.fit(splits["train"]["text"], several_columns(gold["train"]))
     seconds = time.perf_counter() - started
     pipeline[-1].set_params(n_jobs=None)  # predicting takes longer to distribute than to do
     say(f"fitted {len(names)} classifiers in {seconds:.1f} s")
 
+    run.remove()
     write_bytes(run.path / BASELINE_FILE, skops_io.dumps(pipeline))
 
     # 5. Predict.
     predictions = {
-        split: Predictions(splits[split]["text"], gold[split], pipeline.predict_proba(splits[split]["text"]))
+        split: Predictions(
+            splits[split]["text"], gold[split], label_probabilities(pipeline, splits[split]["text"], names)
+        )
         for split in METRIC_PREFIX
         if split in splits
     }
@@ -96,13 +104,30 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     thresholds = fit_thresholds(validation.gold, validation.probabilities, strategy, metric)
     training = {"train_runtime": seconds, "train_samples_per_second": len(splits["train"]) / seconds}
     results = training | score(names, predictions, thresholds)
-    run.write_run_json(as_recorded(data_args, args, threshold_args), dataset)
+    run.write_run_json(as_recorded(data_args, args, threshold_args, card_args), dataset)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
 
     # 7. An example and the card.
     finish_run(run)
     say(f"\n{results_table([run])}\n\nEverything is in {run}.")
     return results
+
+
+@contextmanager
+def in_a_sentence(dataset_name: str) -> Iterator[None]:
+    """What scikit-learn has to say: texts without a single word are refused with the name of the data, and labels that
+    no training row carries, or every one, which the first lines of a run show, are passed over."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+            yield
+    except ValueError as error:
+        if "empty vocabulary" not in str(error):
+            raise
+        raise InputError(
+            f"{dataset_name}: no training text holds a word of two letters or more, and TF-IDF counts nothing else; an "
+            "encoder also reads other signs (run_finetune.py)."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from utils.arguments import (
+    CardArguments,
     DataArguments,
     FinetuneArguments,
     ModelArguments,
@@ -36,12 +37,12 @@ RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     # 1. Arguments, and access to the Hub if the run is to be published: all that can fail is checked before it starts.
-    kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, FinetuneArguments)
-    data_args, model_args, threshold_args, output_args, args = parse_arguments(kinds, argv, __doc__, RECIPE)
+    kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, CardArguments, FinetuneArguments)
+    data_args, model_args, threshold_args, output_args, card_args, args = parse_arguments(kinds, argv, __doc__, RECIPE)
     run = output_args.open_run(args.output_dir, args.resuming)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run)
     model_path, base_model = resolve_model(model_args.model_name_or_path)
-    publication = plan_publication(args, run, data_args.dataset_name, base_model)
+    publication = plan_publication(args, card_args, run, data_args.dataset_name, base_model)
     say(args.layout())
 
     # 2. Comments and their emotions: those that a run to be resumed has learned from.
@@ -86,7 +87,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     validation = predictions["validation"]
     thresholds = fit_thresholds(validation.gold, validation.probabilities, strategy, metric)
     results = trainer.summary() | score(names, predictions, thresholds)
-    run.write_run_json(as_recorded(data_args, model_args, threshold_args, args), dataset, args.layout(), base_model)
+    recorded = as_recorded(data_args, model_args, threshold_args, card_args, args)
+    run.write_run_json(recorded, dataset, args.layout(), base_model)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
     trainer.log(results)
 

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import difflib
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,6 +143,31 @@ class OutputArguments:
     def open_run(self, output_dir: str | None, resume: bool = False) -> RunFolder:
         """The folder for a new run, or of the one to be resumed; see `RunFolder.create`."""
         return RunFolder.create(output_dir, self.overwrite_output_dir, resume)
+
+
+@dataclass
+class CardArguments:
+    """What the model card says that neither the data nor the scores tell; unset, it says nothing about it."""
+
+    language: list[str] | None = field(
+        default=None, metadata={"help": "of the texts, for the card: codes such as en or de"}
+    )
+    license: str | None = field(
+        default=None, metadata={"help": "of the model, for the card: the Hub's name of it, such as cc-by-4.0"}
+    )
+    card_title: str | None = field(default=None, metadata={"help": "the card's title"})
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"--language is {code}; accepted: a code of ISO 639, such as en, de or yue."
+            for code in self.language or ()
+            if code != "multilingual" and not re.fullmatch("[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", code)
+        ]
+        if self.license is not None and not re.fullmatch("[a-z0-9][a-z0-9.+-]*", self.license):
+            problems.append(f"--license is {self.license}; accepted: the Hub's name of it, such as cc-by-4.0 or mit.")
+        if self.card_title is not None and not (self.card_title.isprintable() and self.card_title.strip()):
+            problems.append("--card_title is empty or not printable; accepted: one line of text.")
+        _refuse(problems)
 
 
 @dataclass

@@ -38,6 +38,12 @@ def change_run(folder, dataset=None, **changes):
     write_json(folder / "run.json", run | {"dataset": run["dataset"] | (dataset or {})} | changes)
 
 
+def as_known(folder, name, hub_id, **changes):
+    """The run as if it had been trained on GoEmotions or the demo corpus."""
+    change_run(folder, {"name": name, "hub_id": hub_id}, **changes)
+    record_example(RunFolder(folder))
+
+
 def without_test(folder):
     (folder / "predictions" / "test.parquet").unlink()
     results = read_json(folder / "all_results.json")
@@ -56,11 +62,9 @@ KINDS = {  # name: which run it is made from, and what is changed about it
     "encoder": ("finished_run", lambda folder: None),
     "goemotions": (
         "finished_run",
-        lambda folder: change_run(
-            folder, {"name": HUB_DATASET, "hub_id": HUB_DATASET}, base_model="sentence-transformers/all-MiniLM-L6-v2"
-        ),
+        lambda folder: as_known(folder, HUB_DATASET, HUB_DATASET, base_model="sentence-transformers/all-MiniLM-L6-v2"),
     ),
-    "demo": ("finished_run", lambda folder: change_run(folder, {"name": "demo"})),
+    "demo": ("finished_run", lambda folder: as_known(folder, "demo", None)),
     "unfolded": ("finished_run", lambda folder: refold(folder, False)),
     "onnx": (
         "finished_run",
@@ -97,14 +101,18 @@ def table(text, first_column):
 
 
 def test_metadata_is_valid_and_survives_yaml(card):
-    kind, _, text = card
-    data = ModelCard(text).data
+    kind, folder, text = card
+    data, known = ModelCard(text).data, kind in ("goemotions", "demo")
     assert metadata_errors(text) == []
     assert yaml.safe_load(data.to_yaml()) == data.to_dict()
-    assert data.language == "en"
+    assert data.language == ("en" if known else None)
+    assert data.tags[0] == "emotion"  # the labels are GoEmotions' own
     assert data.pipeline_tag == "text-classification"
     assert data.library_name == ("sklearn" if kind == "baseline" else "transformers")
-    assert "I'm so happy that I finally passed the deep learning exam!" in [item["text"] for item in data.widget]
+    texts = [item["text"] for item in data.widget]
+    assert ("I'm so happy that I finally passed the deep learning exam!" in texts) == known
+    assert known or set(texts) <= set(RunFolder(folder).read_predictions("validation")[1].texts)
+    assert len(texts) == 3
     assert all(item["example_title"] for item in data.widget)
     assert (data.to_dict().get("inference") is None) == (kind == "baseline")
     assert data.datasets == ([HUB_DATASET] if kind == "goemotions" else None)

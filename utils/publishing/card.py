@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import os
 import re
+import shlex
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -12,9 +15,17 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
-from utils.arguments import HUB_DATASET, DataArguments, FinetuneArguments, ModelArguments, ThresholdArguments
+from utils.arguments import (
+    HUB_DATASET,
+    CardArguments,
+    DataArguments,
+    FinetuneArguments,
+    ModelArguments,
+    ThresholdArguments,
+)
+from utils.data.labels import GO_EMOTIONS, on_one_line
 from utils.evaluation.report import markdown_table
-from utils.publishing.example import EXAMPLE
+from utils.publishing.example import examples, is_known
 from utils.run_folder import (
     BASELINE_FILE,
     CARD_FILE,
@@ -38,11 +49,7 @@ PLOTS = {
     "training_curves": "Training curves",
 }
 SCORES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
-WIDGET = {
-    "Joy and pride": EXAMPLE,
-    "Gratitude and confusion": "Thanks for explaining, but I still don't see why it crashes on my machine.",
-    "Surprise": "Wait, you two have known each other since school? I had no idea!",
-}
+SHOWN = 40  # labels in the table of labels
 # Licences of the encoders that the recipes name, as their cards state them; that of another model is not guessed.
 LICENCES = {
     "bert-base-uncased": "apache-2.0",
@@ -59,42 +66,58 @@ _NOT_RECIPE = (
 )  # fmt: skip
 
 
-def card_metadata(dataset: str, hub_dataset: str | None, base_model: str | None, is_encoder: bool) -> ModelCardData:
+def card_metadata(
+    dataset: Mapping[str, Any],
+    base_model: str | None,
+    is_encoder: bool,
+    card: CardArguments,
+    of_emotions: bool = False,
+    widget: Sequence[Mapping[str, str]] = (),
+) -> ModelCardData:
     """What a card's YAML block says of a run, apart from its scores.
 
+    Language and licence are those of GoEmotions and the demo corpus, which are free; of other data they are what `card`
+    says, or left open.
+
     Args:
-        dataset: `--dataset_name`.
-        hub_dataset: its id on the Hub, None if it has none.
+        dataset: `name` and `hub_id`, as run.json has them.
         base_model: the encoder's id on the Hub, None for a baseline or a local folder.
+        card: what its user says of the model.
+        of_emotions: whether the labels are known to be emotions.
+        widget: sentences to try the model with, and their titles.
     """
-    data_is_free = dataset == "demo" or hub_dataset == HUB_DATASET
+    hub_dataset, known = dataset["hub_id"], is_known(dataset)
     licence = LICENCES.get(base_model or "") if is_encoder else "apache-2.0"
+    languages = card.language or (["en"] if known else None)
+    tags = (["emotion"] if of_emotions else []) + ["multi-label-classification"]
     return ModelCardData(
-        language="en",
-        license=licence if data_is_free else None,
+        language=languages[0] if languages and len(languages) == 1 else languages,
+        license=card.license or (licence if known else None),
         library_name="transformers" if is_encoder else "sklearn",
         pipeline_tag="text-classification",
-        tags=["emotion", "multi-label-classification", *(["go_emotions"] if hub_dataset == HUB_DATASET else [])],
+        tags=[*tags, *(["go_emotions"] if hub_dataset == HUB_DATASET else [])],
         datasets=[hub_dataset] if hub_dataset else None,
         base_model=base_model,
         metrics=["f1"],
-        widget=[{"example_title": title, "text": text} for title, text in WIDGET.items()],
+        widget=[dict(example) for example in widget] or None,
         inference={"parameters": {"top_k": 5}} if is_encoder else None,
     )
 
 
 def run_metadata(run: RunFolder) -> ModelCardData:
     """`card_metadata` of a finished run, with its scores as a model-index."""
-    record, results = run.read(RUN_FILE), run.read(RESULTS_FILE)
-    strategy, dataset = run.read(THRESHOLDS_FILE)["strategy"], record["dataset"]
+    record, results, thresholds = run.read(RUN_FILE), run.read(RESULTS_FILE), run.read(THRESHOLDS_FILE)
+    strategy, dataset = thresholds["strategy"], record["dataset"]
     hub_dataset, split = dataset["hub_id"], _reported_split(results)
     names = {"demo": "demonstration corpus", HUB_DATASET: "GoEmotions"}
-    metadata = card_metadata(dataset["name"], hub_dataset, record.get("base_model"), run.is_encoder)
+    of_emotions = _of_emotions(record, list(thresholds["thresholds"]))
+    base_model, said = record.get("base_model"), _card_arguments(record)
+    metadata = card_metadata(dataset, base_model, run.is_encoder, said, of_emotions, examples(record))
     metadata.model_name = run.path.resolve().name
     metadata.eval_results = [
         EvalResult(
             task_type="text-classification",
-            task_name="Multi-label emotion classification",
+            task_name=f"Multi-label {'emotion' if of_emotions else 'text'} classification",
             dataset_type=hub_dataset or "custom",
             dataset_name=names.get(hub_dataset or dataset["name"], hub_dataset or "custom"),
             dataset_config=record["arguments"].get("dataset_config_name") if hub_dataset else None,
@@ -123,22 +146,38 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
     dataset, split = record["dataset"], _reported_split(results)
     base_model, is_encoder = record.get("base_model"), run.is_encoder
     places = {"demo": "a hand-written demonstration corpus", HUB_DATASET: "GoEmotions"}
+    labels, example = list(thresholds["thresholds"]), examples(record)[0]["text"]
+    of_emotions = _of_emotions(record, labels)
+    comment = "comment" if of_emotions else "text"
+    kind = _short_name(run, base_model) if is_encoder else "TF-IDF baseline"
+    unfitted = [name for name, count in thresholds.get("positives", {}).items() if not count]
     context = {
         "metadata": run_metadata(run).to_yaml(),
-        "title": f"Emotions in comments: {_short_name(run, base_model) if is_encoder else 'TF-IDF baseline'}",
+        "title": _card_arguments(record).card_title
+        or f"{'Emotions in comments' if of_emotions else 'Labels for texts'}: {kind}",
         "dataset": places.get(dataset["hub_id"] or dataset["name"], dataset["hub_id"] or "a dataset of its own"),
         "is_demo": dataset["name"] == "demo",
         "is_goemotions": dataset["hub_id"] == HUB_DATASET,
+        "is_known": is_known(dataset),
+        "of_emotions": of_emotions,
+        "comment": comment,
         "is_encoder": is_encoder,
         "is_folded": thresholds["folded"],
         "base_model": base_model,
         "place": repo_id or run.path.resolve().name,
-        "example": EXAMPLE,
+        "example": json.dumps(example, ensure_ascii=False),  # as Python and JavaScript write it, too
+        "example_in_shell": _in_shell(example),
         "example_output": pformat(record["example"], sort_dicts=False, width=100)
         if is_encoder
-        else json.dumps(record["example"]),
-        "decision": f"strategy {thresholds['strategy']}, fitted for {SCORES[thresholds['metric']]} on validation",
-        "labels": list(thresholds["thresholds"]),
+        else json.dumps(record["example"], ensure_ascii=False),
+        "decision": "0.5: validation has no positive to fit one on"
+        if len(unfitted) == len(labels)
+        else f"strategy {thresholds['strategy']}, fitted for {SCORES[thresholds['metric']]} on validation",
+        "labels": [_markdown(label) for label in labels],
+        "label_count": f"{len(labels):,}",
+        "shown": SHOWN,
+        "unfitted": len(unfitted),
+        "is_fixed": thresholds["strategy"] == "fixed",
         "split": "test" if split == "test" else "validation",
         "rows": {name: f"{count:,}" for name, count in dataset["rows"].items()},
         "scores_table": _scores_table(run, results, split),
@@ -147,9 +186,9 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
         "plots": {name: title for name, title in PLOTS.items() if (run.path / "plots" / f"{name}.png").is_file()},
         "onnx": run.read(EXPORT_FILE) if (run.path / EXPORT_FILE).is_file() else None,
         "script": "run_finetune.py" if is_encoder else "run_baseline.py",
-        "recipe": yaml.safe_dump(_recipe(record), sort_keys=False, width=200).strip(),
+        "recipe": yaml.safe_dump(_recipe(record), sort_keys=False, width=200, allow_unicode=True).strip(),
         "minutes": f"{results['train_runtime'] / 60:.1f}" if is_encoder else None,
-        "layout": record["hardware"].get("layout", "").rstrip("."),
+        "layout": record["hardware"].get("layout", "").rstrip(".").replace("comments", f"{comment}s"),
         "seed": record["seed"],
         "packages": ", ".join(
             f"{name} {record['packages'][name]}" for name in ("transformers", "torch", "scikit-learn")
@@ -170,6 +209,30 @@ def _refill(text: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _card_arguments(record: Mapping[str, Any]) -> CardArguments:
+    """What the user said of the model when it was trained."""
+    return CardArguments(
+        **{item.name: record["arguments"].get(item.name) for item in dataclasses.fields(CardArguments)}
+    )
+
+
+def _of_emotions(record: Mapping[str, Any], labels: Sequence[str]) -> bool:
+    """Whether the labels are GoEmotions' 28, or its groups."""
+    taxonomy = record["arguments"].get("taxonomy")
+    return is_known(record["dataset"]) or bool(taxonomy) or set(labels) == set(GO_EMOTIONS)
+
+
+def _in_shell(text: str) -> str:
+    """A text as an argument of a command: in double quotes where nothing in it means anything to the shell there."""
+    return shlex.quote(text) if re.search(r'["$`\\]|!(?=\S)', text) else f'"{text}"'
+
+
+def _markdown(label: str) -> str:
+    """A label as Markdown shows it: none of its signs means anything there, and none ends the cell of a table."""
+    escaped = re.sub(r"[\\`*\[\]<|$~]|&(?=#?\w+;)", r"\\\g<0>", on_one_line(label))
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)
+
+
 def _reported_split(results: dict[str, float]) -> str:
     return "test" if "test_f1_micro" in results else "eval"
 
@@ -182,22 +245,23 @@ def _recipe(record: dict[str, Any]) -> dict[str, Any]:
     """The arguments that differ from their defaults, as the flat YAML that `--config` takes; local folders by name."""
     defaults = {
         item.name: item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
-        for kind in (DataArguments, ModelArguments, ThresholdArguments, FinetuneArguments)
+        for kind in (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
         for item in dataclasses.fields(kind)
     }
-    arguments = record["arguments"]
-    recipe = {"dataset_name": record["dataset"]["hub_id"] or Path(arguments["dataset_name"]).name}
+    arguments, dataset = record["arguments"], record["dataset"]
+    recipe = {"dataset_name": dataset["hub_id"] or Path(arguments["dataset_name"]).name}
+    skipped_here = () if dataset["hub_id"] or is_known(dataset) else ("dataset_config_name",)  # a file has none
     for key, value in arguments.items():
         default = getattr(defaults.get(key), "value", defaults.get(key))  # of an enumeration, its value
-        skipped = key in recipe or key in _NOT_RECIPE or key.startswith(("hub_", "push_"))
+        skipped = key in recipe or key in (*_NOT_RECIPE, *skipped_here) or key.startswith(("hub_", "push_"))
         if not (skipped or value is None or str(value) == str(default)):
             recipe[key] = [_public(item) for item in value] if isinstance(value, list) else _public(value)
     return recipe
 
 
 def _public(value: Any) -> Any:
-    """An argument's value; of a local folder, its name alone."""
-    return Path(value).name if isinstance(value, str) and Path(value).is_dir() else value
+    """An argument's value; of a local folder or file, its name alone."""
+    return Path(value).name if isinstance(value, str) and os.path.exists(value) else value
 
 
 def _scores_table(run: RunFolder, results: dict[str, float], split: str) -> str:
@@ -220,7 +284,7 @@ def _baseline_beside(run: RunFolder) -> dict[str, float] | None:
     own, folder = run.read(RUN_FILE), run.path.resolve()
     for path in sorted(folder.parent.glob(f"*/{BASELINE_FILE}")):
         neighbour = RunFolder(path.parent)
-        if path.parent == folder or not (path.parent / RUN_FILE).is_file():
+        if path.parent == folder or not all((path.parent / name).is_file() for name in (RUN_FILE, RESULTS_FILE)):
             continue
         other = neighbour.read(RUN_FILE)
         same_subset = own["seed"] == other["seed"] or not any(
@@ -250,9 +314,16 @@ def _strategies_table(run: RunFolder, split: str) -> str:
 
 
 def _per_label_table(run: RunFolder) -> str:
+    """Scores of the labels; of the `SHOWN` that most rows carry, where there are more."""
     columns = ("precision", "recall", "f1", "threshold", "average_precision")
+    rows = read_csv(run.path / PER_LABEL_FILE)
+    frequent = sorted(range(len(rows)), key=lambda index: -int(rows[index]["support"]))[:SHOWN]
     lines = [
-        [row["label"], row["support"], *(f"{float(row[column]):.3f}" if row[column] else "–" for column in columns)]
-        for row in read_csv(run.path / PER_LABEL_FILE)
+        [
+            _markdown(row["label"]),
+            row["support"],
+            *(f"{float(row[column]):.3f}" if row[column] else "–" for column in columns),
+        ]
+        for row in (rows[index] for index in sorted(frequent))
     ]
     return markdown_table(["label", "support", "precision", "recall", "F1", "threshold", "average precision"], lines)

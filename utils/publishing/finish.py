@@ -3,7 +3,7 @@
 What comes before stands in the scripts: calibration, thresholds, scores, report.
 """
 
-from utils.arguments import FinetuneArguments
+from utils.arguments import CardArguments, FinetuneArguments
 from utils.console import InputError, say
 from utils.data.splits import hub_id
 from utils.machine import is_main_process
@@ -18,7 +18,7 @@ from utils.run_folder import THRESHOLDS_FILE, RunFolder
 
 
 def plan_publication(
-    args: FinetuneArguments, run: RunFolder, dataset_name: str, base_model: str | None
+    args: FinetuneArguments, card: CardArguments, run: RunFolder, dataset_name: str, base_model: str | None
 ) -> Publication | None:
     """What `--push_to_hub` asks for, once the Hub has said that it can be done; None without it.
 
@@ -30,7 +30,8 @@ def plan_publication(
     wanted = Publication(name, bool(args.hub_private_repo), args.hub_revision)
     if not is_main_process():
         return wanted
-    metadata = card_metadata(dataset_name, hub_id(dataset_name), base_model, is_encoder=True)
+    dataset = {"name": dataset_name, "hub_id": hub_id(dataset_name)}
+    metadata = card_metadata(dataset, base_model, is_encoder=True, card=card)
     return check_access(wanted, metadata.to_yaml())
 
 
@@ -53,7 +54,7 @@ def finish_run(
         repo_id: where the card's examples find the model; None until it is published.
     """
     if classifier is None:
-        record_example(run)
+        texts = record_example(run)
     else:
         if fold_thresholds and not has_bias(classifier.model):
             say(f"The model's output layer has no bias; --fold_thresholds is off for it: see {THRESHOLDS_FILE}.")
@@ -67,5 +68,7 @@ def finish_run(
                     say(summary(write_onnx(run, classifier, folder)))
                 except InputError as error:
                     say(f"ONNX was left out: {error}")
-            record_example(run, classifier, folder)
+            texts = record_example(run, classifier, folder)
+    if texts:
+        say(f"the card shows {len(texts)} validation text(s) as examples: {' | '.join(texts)}")
     write_card(run, repo_id)
