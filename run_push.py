@@ -18,7 +18,7 @@ from utils.model.head import has_bias
 from utils.publishing.card import run_metadata, write_card
 from utils.publishing.finish import finish_run
 from utils.publishing.hub import Publication, check_access
-from utils.run_folder import ONNX_FILES, THRESHOLDS_FILE, RunFolder
+from utils.run_folder import THRESHOLDS_FILE, RunFolder
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> str:
         if args.fold_thresholds in (None, args.run.read(THRESHOLDS_FILE)["folded"]):
             write_card(args.run, publication.repo_id)
         else:
-            has_onnx = any((args.run.path / file).is_file() for file in ONNX_FILES.values())
-            finish_run(args.run, load_encoder(args.run), args.fold_thresholds, has_onnx, publication.repo_id)
+            classifier = load_encoder(args.run)
+            finish_run(args.run, classifier, args.fold_thresholds, args.run.has_onnx, publication.repo_id)
 
         # 3. One commit.
         url = publication.push(args.run)

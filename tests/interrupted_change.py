@@ -19,12 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import run_evaluate
+from utils.evaluation import report
 from utils.model.classifiers import EncoderClassifier, load_encoder
 from utils.model.folding import save_calibrated
 from utils.publishing import finish, onnx_export
 from utils.run_folder import RunFolder
 
-ACTIONS = ("fold", "unfold", "calibrate", "export")
+ACTIONS = ("fold", "unfold", "calibrate", "export", "evaluate")
+STRIDE = {"evaluate": 5}  # of the moments that are tried, for an action with very many
 TOUCHING = {"kill": ("os.rename", "os.remove", "os.rmdir", "os.mkdir"), "full": ("os.rename", "os.mkdir")}
 
 
@@ -34,6 +37,9 @@ def change(action: str, run: RunFolder, classifier: EncoderClassifier) -> None:
     elif action == "export":
         with run.change() as folder:
             onnx_export.write_onnx(run, classifier, folder)
+    elif action == "evaluate":
+        run_evaluate.load_encoder = lambda run: classifier
+        run_evaluate.main([str(run), "--calibration", "temperature", "--threshold_strategy", "global"])
     else:
         finish.finish_run(run, classifier, fold_thresholds=action == "fold")
 
@@ -78,7 +84,7 @@ def quick_export(model, tokenizer, path: Path) -> None:
 
 def stop_everywhere(action: str, how: str, source: Path, scratch: Path) -> None:
     classifier = load_encoder(RunFolder(source))
-    for moment in range(1, 200):
+    for moment in range(1, 400, STRIDE.get(action, 1)):
         folder = shutil.copytree(source, scratch / str(moment))
         child = os.fork()
         if not child:
@@ -102,6 +108,11 @@ def main() -> None:
     torch.set_num_threads(1)  # a fork of a process with more threads may wait for them for ever
     for later in ("record_example", "plot_run", "write_card"):  # which write single files
         setattr(finish, later, lambda *arguments: None)
+    finish.summary = str
+    report.calibration_rows = lambda *arguments: []
+    report.plot_run = lambda *arguments: None
+    run_evaluate.score = lambda *arguments: {"eval_f1_micro": 0.5, "eval_f1_macro": 0.5}
+    run_evaluate.write_card = lambda *arguments: None
     onnx_export._write_fp32 = quick_export
     onnx_export._write_int8 = lambda fp32, int8: int8.write_bytes(b"new int8")
     onnx_export._compare = lambda *arguments: {"f1_micro": 0.5}

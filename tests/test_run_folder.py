@@ -147,7 +147,8 @@ def stopped(small_run, tmp_path_factory):
     scratch = tmp_path_factory.mktemp("stopped")
     done = run_python("tests/interrupted_change.py", small_run, unfolded, scratch)
     assert done.returncode == 0, done.stderr[-2000:]
-    return scratch, {"fold": unfolded, "unfold": small_run, "calibrate": small_run, "export": small_run}
+    others = dict.fromkeys(("unfold", "calibrate", "export", "evaluate"), small_run)
+    return scratch, {"fold": unfolded, **others}
 
 
 def moments(folder: Path) -> list[Path]:
@@ -155,7 +156,7 @@ def moments(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("how", ["kill", "full"])
-@pytest.mark.parametrize("action", ["fold", "unfold", "calibrate", "export"])
+@pytest.mark.parametrize("action", ["fold", "unfold", "calibrate", "export", "evaluate"])
 def test_a_change_stopped_at_any_moment_leaves_the_old_model_or_the_new_one(stopped, action, how):
     scratch, started = stopped
     *interrupted, finished = moments(scratch / action / how)
@@ -177,6 +178,27 @@ def test_a_change_stopped_at_any_moment_leaves_the_old_model_or_the_new_one(stop
     if how == "kill":
         assert found == sorted(found)  # the old model up to one moment, the new one from then on
     assert (np.abs(answers(started[action]) - answers(finished)).max() > 0.01) == (action != "export")
+
+
+@pytest.mark.parametrize("how", ["kill", "full"])
+def test_an_evaluation_stopped_at_any_moment_leaves_all_of_the_old_run_or_all_of_the_new(stopped, how):
+    """Not only the model: predictions, thresholds, scores, tables and the record of what was changed go together."""
+    scratch, started = stopped
+    *interrupted, finished = moments(scratch / "evaluate" / how)
+    old, new = run_files(started["evaluate"]), run_files(finished)
+    assert {"calibration.json", "uncalibrated/test.parquet"} <= set(new) - set(old)
+    for name in ("thresholds.json", "all_results.json", "predictions/validation.parquet", "run.json"):
+        assert old[name] != new[name]
+    for folder in interrupted:
+        load_classifier(folder)
+        assert run_files(folder) in (old, new), folder.name
+
+
+def run_files(folder: Path) -> dict[str, bytes]:
+    """All files of a run by name, but the card, which is written after the change."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items()
+            if name != "README.md" and not name.startswith(".run_change.unfinished")}  # fmt: skip
 
 
 @pytest.mark.parametrize("action", ["fold", "unfold"])

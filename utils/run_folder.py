@@ -33,6 +33,7 @@ except ImportError:  # Windows: without locks, two processes must not change one
 
 CONFIG_FILE = "config.json"
 BASELINE_FILE = "baseline.skops"
+CALIBRATION_FILE = "calibration.json"
 THRESHOLDS_FILE = "thresholds.json"
 STRATEGIES_FILE = "threshold_strategies.csv"
 RESULTS_FILE = "all_results.json"
@@ -44,6 +45,9 @@ CHECKPOINTS = "checkpoints"
 LOGS = "logs"
 ONNX_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}  # as transformers.js and optimum look
 EXPORT_FILE = "onnx/export.json"
+PREDICTIONS = "predictions"  # of the model, thresholds taken out
+UNCALIBRATED = "uncalibrated"  # predictions, and the output layer, from before its calibration where it has one
+UNCALIBRATED_LAYER = f"{UNCALIBRATED}/output_layer.safetensors"
 METRIC_PREFIX = {"validation": "eval", "test": "test"}  # of a split's scores, as the Trainer names them
 
 
@@ -81,6 +85,9 @@ FILES = (
     RunFile(STATE_FILE, "training", False),
     RunFile(CHECKPOINTS, "training", False),
     RunFile(LOGS, "training", False),  # what --report_to keeps here
+    RunFile(CALIBRATION_FILE, "calibration", True),
+    RunFile(UNCALIBRATED_LAYER, "calibration", False),
+    RunFile(f"{UNCALIBRATED}/*.parquet", "calibration", False),
     RunFile(THRESHOLDS_FILE, "report", True, "any"),
     RunFile(STRATEGIES_FILE, "report", True),
     RunFile(RESULTS_FILE, "report", True),
@@ -88,7 +95,7 @@ FILES = (
     RunFile("mistakes.csv", "report", False),
     RunFile("confusions.csv", "report", False),
     RunFile("calibration.csv", "report", False),
-    RunFile("predictions/*.parquet", "report", False),
+    RunFile(f"{PREDICTIONS}/*.parquet", "report", False),
     RunFile(RUN_FILE, "report", False),  # and the example, once there is one
     RunFile(ONNX_FILES["fp32"], "export", True, "onnx fp32"),
     RunFile(ONNX_FILES["int8"], "export", True, "onnx int8"),
@@ -96,7 +103,13 @@ FILES = (
     RunFile("plots/*.png", "plots", True),
     RunFile(CARD_FILE, "card", True),
 )
-AFTER_TRAINING = ("report", "export", "plots", "card")  # steps whose files belong to one state of the model
+AFTER_TRAINING = (
+    "calibration",
+    "report",
+    "export",
+    "plots",
+    "card",
+)  # steps whose files belong to one state of the model
 PUBLISHED = tuple(file.name for file in FILES if file.published)
 
 _CHANGE = ".run_change"  # a whole change that is being put into its place; `.run_change.unfinished` until it is whole
@@ -161,9 +174,19 @@ class RunFolder:
         return cls(folder)
 
     @property
+    def holds_a_run(self) -> bool:
+        """Whether anything that a run writes is there."""
+        return bool(self._present(FILES))
+
+    @property
     def is_encoder(self) -> bool:
         """True for an encoder's run, False for a baseline's."""
         return not (self.path / BASELINE_FILE).is_file()
+
+    @property
+    def has_onnx(self) -> bool:
+        """Whether its model is there as ONNX, in any precision."""
+        return any((self.path / name).is_file() for name in ONNX_FILES.values())
 
     def require_finished(self) -> None:
         """Raise `InputError` unless the run has come to its end: it is scored, and its example is recorded."""
@@ -186,11 +209,11 @@ class RunFolder:
         """The object in a JSON file of the folder."""
         return read_json(self.path / name)
 
-    def read_predictions(self, split: str) -> tuple[list[str], Predictions]:
-        """Label names and predictions of `validation` or `test`, as `write_predictions` stored them."""
-        path = self._predictions_file(split)
+    def read_predictions(self, split: str, folder: str = PREDICTIONS) -> tuple[list[str], Predictions]:
+        """Label names and predictions of `validation` or `test`, as `write_predictions` stored them in `folder`."""
+        path = self._predictions_file(split, folder)
         if not path.is_file():
-            raise InputError(f"{self} has no predictions of the {split} split ({path.name} is missing).")
+            raise InputError(f"{self} has no predictions of the {split} split ({folder}/{path.name} is missing).")
         table = pyarrow.parquet.read_table(path)
         columns = [name for name in table.column_names if name not in _PREDICTION_COLUMNS]
         stored = (table.schema.metadata or {}).get(_LABEL_NAMES)
@@ -206,7 +229,9 @@ class RunFolder:
         """Whether the run was scored on this split."""
         return self._predictions_file(split).is_file()
 
-    def write_predictions(self, split: str, names: Sequence[str], predictions: Predictions) -> None:
+    def write_predictions(
+        self, split: str, names: Sequence[str], predictions: Predictions, folder: str = PREDICTIONS
+    ) -> None:
         """Store text, gold labels by name and one probability column a label, as Parquet.
 
         A column is called like its label, but for labels called `text` or `labels`, see `_probability_columns`; the
@@ -220,11 +245,11 @@ class RunFolder:
         table = pyarrow.table(columns)
         if called != list(names):
             table = table.replace_schema_metadata({_LABEL_NAMES: json.dumps(list(names))})
-        with whole_file(self._predictions_file(split)) as file:
+        with whole_file(self._predictions_file(split, folder)) as file:
             pyarrow.parquet.write_table(table, file)
 
-    def _predictions_file(self, split: str) -> Path:
-        return self.path / "predictions" / f"{split}.parquet"
+    def _predictions_file(self, split: str, folder: str = PREDICTIONS) -> Path:
+        return self.path / folder / f"{split}.parquet"
 
     def write_run_json(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
+from utils.model.folding import Calibration
 from utils.run_folder import METRIC_PREFIX, Predictions
 
 METHODS = ("none", "temperature", "platt")
@@ -56,6 +57,17 @@ def fit_calibration(gold: np.ndarray, probabilities: np.ndarray, method: str) ->
 def calibrate(probabilities: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """sigmoid(scale · logit p + shift), float64 of the same shape."""
     return expit(scale * _logits(probabilities) + shift)
+
+
+def calibrate_predictions(predictions: Mapping[str, Predictions], calibration: Calibration) -> dict[str, Predictions]:
+    """`calibrate` for the probabilities of every split; the method `none` leaves them as they are, to the last bit."""
+    method, scale, shift = calibration
+    return {
+        split: predicted
+        if method == "none"
+        else predicted._replace(probabilities=calibrate(predicted.probabilities, scale, shift))
+        for split, predicted in predictions.items()
+    }
 
 
 def brier_score(gold: np.ndarray, probabilities: np.ndarray) -> float:

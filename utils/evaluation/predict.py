@@ -10,14 +10,15 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import DatasetDict
+from transformers import PreTrainedModel
 
 from utils.console import say
 from utils.data.labels import multi_hot
 from utils.data.splits import label_names
-from utils.evaluation.calibration import calibrate, fit_calibration, fittable
+from utils.evaluation.calibration import calibrate_predictions, fit_calibration, fittable
 from utils.machine import is_main_process
 from utils.model.classifiers import Classifier, EncoderClassifier, load_encoder
-from utils.model.folding import save_calibrated
+from utils.model.folding import Calibration, save_calibrated
 from utils.model.head import has_bias
 from utils.progress import Progress
 from utils.run_folder import METRIC_PREFIX, Predictions, RunFolder
@@ -66,17 +67,19 @@ def calibrate_run(
         method: `none`, `temperature` or `platt`; see `utils.evaluation.calibration`. Where validation has no label
             to fit one on, the model stays as it is, which is said.
     """
-    if method == "platt" and not has_bias(classifier.model):
+    calibration = calibration_for(classifier.model, predictions["validation"], method)
+    if calibration.method == "none":
+        return dict(predictions)
+    save_calibrated(run, classifier.model, calibration.scale, calibration.shift, calibration.method, predictions)
+    return calibrate_predictions(predictions, calibration)
+
+
+def calibration_for(model: PreTrainedModel, validation: Predictions, method: str) -> Calibration:
+    """A calibration fitted on `validation`; where there is none for this model or these rows, `none`, and a line why."""
+    if method == "platt" and not has_bias(model):
         say("The model's output layer has no bias; --calibration platt is off for it (temperature needs none).")
         method = "none"
-    if method == "none":
-        return dict(predictions)
-    if not fittable(predictions["validation"].gold).any():
+    if method != "none" and not fittable(validation.gold).any():
         say("--calibration was left out: no label has both rows with it and rows without it in validation")
-        return dict(predictions)
-    fitted = fit_calibration(predictions["validation"].gold, predictions["validation"].probabilities, method)
-    save_calibrated(run, classifier.model, *fitted)
-    return {
-        split: predicted._replace(probabilities=calibrate(predicted.probabilities, *fitted))
-        for split, predicted in predictions.items()
-    }
+        method = "none"
+    return Calibration(method, *fit_calibration(validation.gold, validation.probabilities, method))

@@ -51,6 +51,7 @@ def write_report(
     results: Mapping[str, float],
     strategy: str,
     metric: str,
+    set_by_hand: Mapping[str, float] | None = None,
 ) -> None:
     """Write predictions, thresholds and tables, all_results.json, and the pictures that are drawn from them.
 
@@ -61,6 +62,7 @@ def write_report(
         names, predictions, thresholds: see `score`. Tables of labels and mistakes are those of test where there is one.
         results: what all_results.json is to hold.
         strategy, metric: how `thresholds` were fitted, on `validation`; see `utils.evaluation.thresholds`.
+        set_by_hand: those of `thresholds` that were not, by label.
     """
     for split, predicted in predictions.items():
         run.write_predictions(split, names, predicted)
@@ -79,11 +81,13 @@ def write_report(
             "f1_micro": results["eval_f1_micro"],
             "f1_macro": results["eval_f1_macro"],
             "folded": False,
+            **({"set_by_hand": dict(set_by_hand)} if set_by_hand else {}),
             "positives": {name: int(count) for name, count in zip(names, fitted_on.sum(axis=0), strict=True)},
             "thresholds": {name: float(value) for name, value in zip(names, thresholds, strict=True)},
         },
     )
-    write_csv(run.path / STRATEGIES_FILE, _strategies(predictions, thresholds, strategy, metric))
+    fitted = {} if set_by_hand else {(strategy, metric): thresholds}
+    write_csv(run.path / STRATEGIES_FILE, _strategies(predictions, fitted))
     reported = predictions["test"] if "test" in predictions else predictions["validation"]
     texts, gold, probabilities = reported
     columns = label_scores(gold, probabilities, thresholds)
@@ -99,18 +103,17 @@ def write_report(
 
 
 def _strategies(
-    predictions: Mapping[str, Predictions], thresholds: np.ndarray, strategy: str, metric: str
+    predictions: Mapping[str, Predictions], known: Mapping[tuple[str, str], np.ndarray]
 ) -> list[dict[str, Any]]:
     """Every strategy and metric, fitted on validation: micro- and macro-F1 on each split.
 
-    `thresholds` are those of `strategy` and `metric`, which are not fitted again.
+    The thresholds in `known`, by strategy and metric, are not fitted again.
     """
     rows = []
     _, gold, probabilities = predictions["validation"]
     for kind in STRATEGIES:
         for goal in METRICS:
-            chosen = (kind, goal) == (strategy, metric)
-            fitted = thresholds if chosen else fit_thresholds(gold, probabilities, kind, goal)
+            fitted = known[kind, goal] if (kind, goal) in known else fit_thresholds(gold, probabilities, kind, goal)
             row: dict[str, Any] = {"strategy": kind, "metric": goal}
             for split, predicted in predictions.items():
                 f1 = micro_and_macro_f1(predicted.gold, decide(predicted.probabilities, fitted))

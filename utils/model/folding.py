@@ -12,19 +12,41 @@ config.json and thresholds.json both say whether a model is folded, and must say
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import safetensors.torch
 import torch
 from scipy.special import logit
 from transformers import PretrainedConfig, PreTrainedModel
 
 from utils.console import InputError
 from utils.model.head import has_bias, label_list, output_layer
-from utils.run_folder import AFTER_TRAINING, CONFIG_FILE, THRESHOLDS_FILE, RunFolder, write_json
+from utils.run_folder import (
+    AFTER_TRAINING,
+    CALIBRATION_FILE,
+    CONFIG_FILE,
+    THRESHOLDS_FILE,
+    UNCALIBRATED,
+    UNCALIBRATED_LAYER,
+    Predictions,
+    RunFolder,
+    write_bytes,
+    write_json,
+)
 
 CONFIG_KEY = "folded_thresholds"  # in config.json: label name → the threshold that was folded; b + logit t undoes it
+
+
+class Calibration(NamedTuple):
+    """What a model's logits z went through: scale · z + shift, each of shape (labels,); see
+    `utils.evaluation.calibration`."""
+
+    method: str
+    scale: np.ndarray
+    shift: np.ndarray
 
 
 def scale_logits(model: PreTrainedModel, scale: np.ndarray, shift: np.ndarray) -> None:
@@ -54,8 +76,10 @@ def require_bias(model: PreTrainedModel) -> None:
 def fold_thresholds(model: PreTrainedModel, thresholds: np.ndarray) -> None:
     """Subtract the thresholds' log-odds from the output layer's bias and record them in the model's configuration.
 
+    Thresholds that are folded already stay as they are, to the last bit; others are taken out first.
+
     Args:
-        model: its output layer has one unit per label; a model that is folded already is unfolded first.
+        model: its output layer has one unit per label, and a bias.
         thresholds: shape (labels,), in (0, 1), in the order of the labels.
 
     Raises:
@@ -90,15 +114,77 @@ def _shift(model: PreTrainedModel, amount: np.ndarray) -> None:
         bias.copy_(bias.double() + torch.as_tensor(amount, dtype=torch.float64))
 
 
-def save_calibrated(run: RunFolder, model: PreTrainedModel, scale: np.ndarray, shift: np.ndarray) -> None:
+def save_calibrated(
+    run: RunFolder,
+    model: PreTrainedModel,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    method: str = "platt",
+    uncalibrated: Mapping[str, Predictions] | None = None,
+) -> None:
     """Calibrate `model`, which `run` holds, and save it there; what was made from the uncalibrated one is removed.
 
     Args:
-        scale, shift: of the logits, each of shape (labels,); see `utils.evaluation.calibration`.
+        model: as it was trained, neither calibrated nor folded.
+        scale, shift, method: see `Calibration`.
+        uncalibrated: what it answered before, by split.
     """
-    scale_logits(model, scale, shift)
     with run.change(outdated=AFTER_TRAINING) as folder:
+        write_calibrated(model, Calibration(method, scale, shift), uncalibrated or {}, folder)
         model.save_pretrained(folder)
+
+
+def write_calibrated(
+    model: PreTrainedModel, calibration: Calibration, uncalibrated: Mapping[str, Predictions], folder: Path
+) -> None:
+    """Calibrate `model`, and write to `folder` what was done, and what is needed to undo it or to do it otherwise.
+
+    That is its output layer, and `uncalibrated`, its predictions by split: as both were before. The method `none` does
+    nothing and leaves no record.
+    """
+    names, (method, scale, shift) = label_list(model.config), calibration
+    if method == "none":
+        return
+    layer = {name: tensor.contiguous() for name, tensor in output_layer(model).state_dict().items()}
+    write_bytes(folder / UNCALIBRATED_LAYER, safetensors.torch.save(layer))
+    for split, predictions in uncalibrated.items():
+        RunFolder(folder).write_predictions(split, names, predictions, UNCALIBRATED)
+    content = {
+        "method": method,
+        "split": "validation",
+        "calibrated": "scale * z + shift, for each label's logit z; thresholds come after that",
+        "scale": dict(zip(names, scale.tolist(), strict=True)),
+        "shift": dict(zip(names, shift.tolist(), strict=True)),
+    }
+    write_json(folder / CALIBRATION_FILE, content)
+    scale_logits(model, scale, shift)
+
+
+def read_calibration(run: RunFolder, names: Sequence[str]) -> Calibration:
+    """How the run's model was calibrated; the method is `none` for a run without a record."""
+    if not (run.path / CALIBRATION_FILE).is_file():
+        return Calibration("none", np.ones(len(names)), np.zeros(len(names)))
+    stored = run.read(CALIBRATION_FILE)
+    scale, shift = (np.array([stored[key][name] for name in names]) for key in ("scale", "shift"))
+    return Calibration(stored["method"], scale, shift)
+
+
+def as_trained(run: RunFolder, model: PreTrainedModel) -> None:
+    """Take thresholds and calibration out of `model`, which `run` holds.
+
+    The calibration leaves no trace: the output layer is put back as `write_calibrated` kept it.
+
+    Raises:
+        InputError: what it kept is missing or broken.
+    """
+    unfold_thresholds(model)
+    if (run.path / CALIBRATION_FILE).is_file():
+        try:
+            output_layer(model).load_state_dict(safetensors.torch.load_file(run.path / UNCALIBRATED_LAYER))
+        except Exception as error:  # missing, cut short, of another shape: each has an exception of its own
+            raise InputError(
+                f"{run} cannot be uncalibrated: {UNCALIBRATED_LAYER} is missing or broken; train it again."
+            ) from error
 
 
 def write_folded(run: RunFolder, model: PreTrainedModel, folded: bool, folder: Path) -> None:
@@ -106,6 +192,10 @@ def write_folded(run: RunFolder, model: PreTrainedModel, folded: bool, folder: P
 
     Predictions and scores of the run stay those of the unfolded model; its decisions at the thresholds are those of
     the folded one at 0.5. Folding a folded model again changes nothing.
+
+    Args:
+        run: has the thresholds.
+        folder: what is written goes here.
     """
     stored = run.read(THRESHOLDS_FILE)
     stored.pop("undo", None)

@@ -24,6 +24,7 @@ from utils.arguments import (
     ThresholdArguments,
 )
 from utils.data.labels import GO_EMOTIONS, on_one_line
+from utils.evaluation.decision import current_arguments
 from utils.evaluation.report import markdown_table
 from utils.publishing.example import examples, is_known
 from utils.run_folder import (
@@ -63,6 +64,7 @@ _NOT_RECIPE = (
     "output_dir", "use_cpu", "bf16", "fp16", "report_to", "run_name", "resume_from_checkpoint", "save_total_limit",
     "disable_tqdm", "trackio_space_id", "n_jobs", "train_batch_size", "eval_batch_size", "activation_checkpointing",
     "gradient_checkpointing", "accelerator_config", "dataloader_pin_memory", "debug", "do_eval", "greater_is_better",
+    "set_threshold",
 )  # fmt: skip
 
 
@@ -145,12 +147,16 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
     record, results, thresholds = run.read(RUN_FILE), run.read(RESULTS_FILE), run.read(THRESHOLDS_FILE)
     dataset, split = record["dataset"], _reported_split(results)
     base_model, is_encoder = record.get("base_model"), run.is_encoder
+    by_hand = thresholds.get("set_by_hand", {})
     places = {"demo": "a hand-written demonstration corpus", HUB_DATASET: "GoEmotions"}
     labels, example = list(thresholds["thresholds"]), examples(record)[0]["text"]
     of_emotions = _of_emotions(record, labels)
     comment = "comment" if of_emotions else "text"
     kind = _short_name(run, base_model) if is_encoder else "TF-IDF baseline"
     unfitted = [name for name, count in thresholds.get("positives", {}).items() if not count]
+    said = (
+        "; by hand " + ", ".join(f"{_markdown(label)} {value}" for label, value in by_hand.items()) if by_hand else ""
+    )
     context = {
         "metadata": run_metadata(run).to_yaml(),
         "title": _card_arguments(record).card_title
@@ -170,9 +176,10 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
         "example_output": pformat(record["example"], sort_dicts=False, width=100)
         if is_encoder
         else json.dumps(record["example"], ensure_ascii=False),
-        "decision": "0.5: validation has no positive to fit one on"
+        "decision": f"0.5: validation has no positive to fit one on{said}"
         if len(unfitted) == len(labels)
-        else f"strategy {thresholds['strategy']}, fitted for {SCORES[thresholds['metric']]} on validation",
+        else f"strategy {thresholds['strategy']}, fitted for {SCORES[thresholds['metric']]} on validation{said}",
+        "by_hand": [shlex.quote(f"{label}={value}") for label, value in by_hand.items()],
         "labels": [_markdown(label) for label in labels],
         "label_count": f"{len(labels):,}",
         "shown": SHOWN,
@@ -248,7 +255,7 @@ def _recipe(record: dict[str, Any]) -> dict[str, Any]:
         for kind in (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
         for item in dataclasses.fields(kind)
     }
-    arguments, dataset = record["arguments"], record["dataset"]
+    arguments, dataset = current_arguments(record), record["dataset"]
     recipe = {"dataset_name": dataset["hub_id"] or Path(arguments["dataset_name"]).name}
     skipped_here = () if dataset["hub_id"] or is_known(dataset) else ("dataset_config_name",)  # a file has none
     for key, value in arguments.items():

@@ -3,9 +3,12 @@
 What comes before stands in the scripts: calibration, thresholds, scores, report.
 """
 
+from pathlib import Path
+
 from utils.arguments import CardArguments, FinetuneArguments
 from utils.console import InputError, say
 from utils.data.splits import hub_id
+from utils.evaluation.decision import Decision, record_changes
 from utils.machine import is_main_process
 from utils.model.classifiers import EncoderClassifier
 from utils.model.folding import write_folded
@@ -64,11 +67,35 @@ def finish_run(
             if refold:
                 write_folded(run, classifier.model, fold_thresholds, folder)
             if export_onnx:
-                try:
-                    say(summary(write_onnx(run, classifier, folder)))
-                except InputError as error:
-                    say(f"ONNX was left out: {error}")
+                write_onnx_or_say(run, classifier, folder)
             texts = record_example(run, classifier, folder)
+            if refold:
+                record_changes(run, Decision.of(run)._replace(fold_thresholds=fold_thresholds), folder)
     if texts:
         say(f"the card shows {len(texts)} validation text(s) as examples: {' | '.join(texts)}")
     write_card(run, repo_id)
+
+
+def write_ending(
+    run: RunFolder, folder: Path, classifier: EncoderClassifier | None, fold_thresholds: bool, export_onnx: bool
+) -> None:
+    """Write into `folder`, where a new report of `run` stands, what follows it: model, ONNX files and example.
+
+    Args:
+        run: a finished run, which is being changed.
+        classifier, fold_thresholds, export_onnx: see `finish_run`.
+    """
+    changed = RunFolder(folder)
+    if classifier is not None:
+        write_folded(changed, classifier.model, fold_thresholds, folder)
+        if export_onnx:
+            write_onnx_or_say(changed, classifier, folder)
+    record_example(run, classifier, folder)
+
+
+def write_onnx_or_say(run: RunFolder, classifier: EncoderClassifier, folder: Path) -> None:
+    """`write_onnx`; where that fails, one line says why, and there are no ONNX files."""
+    try:
+        say(summary(write_onnx(run, classifier, folder)))
+    except InputError as error:
+        say(f"ONNX was left out: {error}")
