@@ -75,7 +75,7 @@ def calibrate_run(
 
 
 def calibration_for(model: PreTrainedModel, validation: Predictions, method: str) -> Calibration:
-    """A calibration fitted on `validation`; where there is none for this model or these rows, `none`, and a line why."""
+    """A calibration fitted on `validation`; `none`, and a line that says why, where model or rows have none."""
     if method == "platt" and not has_bias(model):
         say("The model's output layer has no bias; --calibration platt is off for it (temperature needs none).")
         method = "none"
