@@ -41,6 +41,7 @@ _DECISIVE = (
     "label_smoothing_factor", "neftune_noise_alpha", "train_sampling_strategy", "dataloader_drop_last",
     "metric_for_best_model", "greater_is_better",
 )  # fmt: skip
+_UNDECISIVE = ("precision", "early_stopping_patience")  # of FinetuneArguments' own
 
 
 @dataclass
@@ -332,7 +333,21 @@ def decisive(data: DataArguments, model: ModelArguments, training: FinetuneArgum
     own = [item.name for item in dataclasses.fields(training) if item.name not in _TRAINING_ARGUMENTS]
     values = {name: getattr(data, name) for name in ("max_train_samples", "max_eval_samples")}
     values |= {"pooling": model.pooling, "batch_of_a_step": training.batch_of_a_step}
-    return values | {name: getattr(training, name) for name in [*own, *_DECISIVE] if name != "precision"}
+    return values | {name: getattr(training, name) for name in [*own, *_DECISIVE] if name not in _UNDECISIVE}
+
+
+def as_recipe(*parts: Any) -> dict[str, Any]:
+    """The arguments that say something else than their defaults do on this machine, as flat YAML takes them."""
+    recipe: dict[str, Any] = {}
+    for part in parts:
+        unasked = type(part)(output_dir=part.output_dir) if isinstance(part, TrainingArguments) else type(part)()
+        for item in dataclasses.fields(part):
+            value = getattr(part, item.name)
+            if item.init and value is not None and value != getattr(unasked, item.name):
+                recipe[item.name] = getattr(value, "value", value)
+    for settled in ("output_dir", "greater_is_better", *(("bf16", "fp16") if "precision" in recipe else ())):
+        recipe.pop(settled, None)
+    return recipe
 
 
 def check_ranges(values: Any, ranges: Mapping[str, tuple[float, float | None]]) -> None:

@@ -54,7 +54,7 @@ class EmotionTrainer(Trainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | None,
         args: FinetuneArguments,
         train_dataset: Dataset,
         eval_dataset: Dataset | None = None,
@@ -65,8 +65,13 @@ class EmotionTrainer(Trainer):
         compute_metrics: Callable | None = threshold_sweep,
         callbacks: Sequence[TrainerCallback] = (),
         origin: Mapping[str, Any] | None = None,
+        model_init: Callable[[], PreTrainedModel] | None = None,
     ):
-        """As the Trainer's; `origin` is what checkpoints note that they have learned from: see `learned_from`."""
+        """As the Trainer's; `model_init`, in place of a model, makes one for each training.
+
+        Args:
+            origin: what checkpoints note that they have learned from: see `learned_from`.
+        """
         if args.teacher and "text" not in train_dataset.column_names:
             raise ValueError("teachers need the texts: give a train_dataset with `text` and `labels`")
         gold = train_dataset
@@ -93,6 +98,7 @@ class EmotionTrainer(Trainer):
             compute_loss_func=compute_loss_func,
             compute_metrics=compute_metrics,
             callbacks=list(callbacks),
+            model_init=model_init,
         )
         for noisy in (PrinterCallback, ProgressCallback):
             self.remove_callback(noisy)

@@ -1,0 +1,122 @@
+"""Search for the rates, epochs, batch and weight decay of a recipe, on validation; needs requirements-search.txt.
+
+    python run_search.py --config recipes/minilm.yaml --search_trials 20 --output_dir outputs/minilm_search
+    python run_finetune.py --config outputs/minilm_search/recipe.yaml
+
+Takes the arguments of run_finetune.py. Each trial is a training with other values, scored on validation by the mean
+average precision over labels, which needs no threshold; test is not looked at. The best values make a recipe, and
+trials.csv lists all. A search that was stopped goes on with the same command, as does one that is to have more trials.
+"""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from accelerate.utils import broadcast_object_list
+
+from utils.arguments import (
+    CardArguments,
+    DataArguments,
+    FinetuneArguments,
+    ModelArguments,
+    OutputArguments,
+    ThresholdArguments,
+    as_recipe,
+    check_ranges,
+    parse_arguments,
+)
+from utils.console import InputError, one_sentence_errors, say
+from utils.data.splits import describe, load_splits, stratified_subset
+from utils.machine import is_main_process
+from utils.model.loading import load_for_training, load_tokenizer, resolve_model
+from utils.run_folder import RunFolder, write_csv, write_text
+from utils.training.search import RECIPE_FILE, STUDY_FILE, TRIALS_FILE, Search, for_trials, require_optuna
+from utils.training.trainer import EmotionTrainer
+
+RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
+
+
+@dataclass
+class SearchArguments:
+    """How long to search, and what for."""
+
+    search_trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
+    search_metric: Literal["average_precision_macro", "loss"] = field(
+        default="average_precision_macro", metadata={"help": "what trials are judged by, on validation"}
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"search_trials": (1, None)})
+
+
+def main(argv: list[str] | None = None) -> Path:
+    # 1. Arguments, and a folder that holds this search or none.
+    finetuning = (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
+    kinds = (*finetuning, OutputArguments, SearchArguments)
+    *parts, output_args, search_args = parse_arguments(kinds, argv, __doc__, RECIPE)
+    data_args, model_args, _, _, args = parts
+    require_optuna()
+    folder = open_folder(args.output_dir, output_args.overwrite_output_dir)
+    model_path, _ = resolve_model(model_args.model_name_or_path)
+    recipe = as_recipe(*parts)
+    say(args.layout())
+
+    # 2. Comments and their emotions: of train and validation, never of test.
+    splits = load_splits(data_args, args.seed)
+    dataset = describe(data_args, splits, args.seed)
+    train = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
+    validation = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
+    say(f"{dataset['name']}: {len(train):,} train comments, {len(validation):,} validation comments")
+
+    # 3. The search, new or gone on with: a Trainer begins each trial with a fresh model.
+    tokenizer = load_tokenizer(model_path)
+    search = Search(folder, args, search_args.search_metric)
+    question = recipe | {"dataset_name": dataset["sha256"], "seed": args.seed}
+    done = [search.begin(question) if is_main_process() else 0]
+    broadcast_object_list(done)
+    if done[0]:
+        say(f"{folder} holds {done[0]} trial(s) already; {max(0, search_args.search_trials - done[0])} to go")
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = EmotionTrainer(
+            model=None,
+            args=for_trials(args, scratch),
+            train_dataset=train,
+            eval_dataset=validation,
+            processing_class=tokenizer,
+            model_init=lambda: load_for_training(model_path, tokenizer, train, args.init_head_bias, model_args.pooling),
+        )
+        if done[0] < search_args.search_trials:
+            search.run(trainer, search_args.search_trials - done[0])
+        trainer.end()
+    if not is_main_process():
+        return folder / RECIPE_FILE
+
+    # 4. A table of all trials, and the best one as a recipe.
+    rows = search.rows()
+    write_csv(folder / TRIALS_FILE, rows)
+    values, sentence = search.best()
+    recipe |= values | {"metric_for_best_model": search_args.search_metric, "output_dir": f"{folder}_best"}
+    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
+    write_text(folder / RECIPE_FILE, f"# {sentence}; made by run_search.py\n{text}")
+    say(f"\n{search.table()}\n\n{sentence}: python run_finetune.py --config {folder / RECIPE_FILE}")
+    return folder / RECIPE_FILE
+
+
+def open_folder(output_dir: str | None, overwrite: bool) -> Path:
+    """The folder of a search, made if need be, without what an earlier one left there if that is to be replaced."""
+    if output_dir and RunFolder(output_dir).holds_a_run:
+        raise InputError(
+            f"--output_dir {output_dir} holds a run; a search needs a folder of its own, such as {output_dir}_search."
+        )
+    folder = RunFolder.create(output_dir, overwrite=False).path
+    if overwrite and is_main_process():
+        for name in (STUDY_FILE, TRIALS_FILE, RECIPE_FILE):
+            (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    with one_sentence_errors():
+        main()

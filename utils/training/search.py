@@ -1,0 +1,204 @@
+"""Hyperparameters by trial: values around those of a recipe, judged on validation by a score that needs no threshold.
+
+The trials are kept in a database of optuna, with which a search that was stopped goes on.
+"""
+
+import copy
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from transformers.trainer_utils import SaveStrategy
+
+from utils.arguments import FinetuneArguments
+from utils.console import InputError, say
+from utils.evaluation.report import markdown_table
+from utils.machine import is_main_process
+
+if TYPE_CHECKING:
+    import optuna
+
+    from utils.training.trainer import EmotionTrainer
+
+STUDY_FILE, TRIALS_FILE, RECIPE_FILE = "search.db", "trials.csv", "recipe.yaml"
+DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {"average_precision_macro": "maximize", "loss": "minimize"}
+
+
+def require_optuna() -> None:
+    """Raise `InputError` where the package is missing."""
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError("run_search.py needs optuna: pip install -r requirements-search.txt.")
+
+
+def for_trials(args: FinetuneArguments, folder: str) -> FinetuneArguments:
+    """A copy for a Trainer that tries values out: it keeps no checkpoint, and reports to nobody.
+
+    Args:
+        folder: for what the Trainer writes nevertheless.
+    """
+    own = copy.copy(args)
+    own.output_dir, own.report_to = folder, []
+    own.save_strategy, own.load_best_model_at_end, own.early_stopping_patience = SaveStrategy.NO, False, None
+    return own
+
+
+class Search:
+    """A search for the values of a recipe, and where it is kept.
+
+    The first trial is the recipe itself. The others take rates within a factor of four of its own, up to twice its
+    epochs, batches of half, once and twice the size, and a weight decay up to 0.1 or twice its own.
+
+    Args:
+        folder: where the search is kept, and one that was stopped is found.
+        args: the recipe's.
+        metric: one of `DIRECTIONS`; a trial's score is that of its best evaluation.
+    """
+
+    study: "optuna.Study"
+
+    def __init__(self, folder: Path, args: FinetuneArguments, metric: str):
+        self.folder, self.args, self.metric = folder, args, metric
+        self.kept: dict[str, Any] = {
+            "storage": f"sqlite:///{folder / STUDY_FILE}",
+            "study_name": "search",
+            "load_if_exists": True,
+        }
+
+    def begin(self, question: Mapping[str, Any]) -> int:
+        """Begin, or go on with what the folder holds; returns how many trials have a score already.
+
+        Args:
+            question: all that decides how a trial ends, its values aside.
+
+        Raises:
+            InputError: the folder holds a search that asks something else.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(direction=DIRECTIONS[self.metric], **self.kept)
+        asked, question = self.study.user_attrs.get("question"), {"search_metric": self.metric, **question}
+        if asked is None:
+            self.study.set_user_attr("question", question)
+            self.study.enqueue_trial(self._recipe())
+        elif different := [name for name in {**asked, **question} if asked.get(name) != question.get(name)]:
+            then, now = (side.get(different[0], "its default") for side in (asked, question))
+            raise InputError(
+                f"{self.folder / STUDY_FILE} was begun with other arguments ({different[0]}: {then} then, {now} now); "
+                "give another --output_dir, or --overwrite_output_dir to begin again."
+            )
+        self._repeat_what_was_stopped()
+        return len(self.trials("COMPLETE"))
+
+    def _repeat_what_was_stopped(self) -> None:
+        """Line up the values of trials that neither have a score nor failed by themselves."""
+        import optuna
+
+        failed = self.study.user_attrs.get("failed", [])
+        for trial in self.trials("RUNNING", "FAIL"):
+            if trial.number not in failed:
+                if not trial.state.is_finished():
+                    self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                if values := trial.params or trial.system_attrs.get("fixed_params"):
+                    self.study.enqueue_trial(values)
+        self._note_failed()
+
+    def _note_failed(self) -> None:
+        self.study.set_user_attr("failed", [trial.number for trial in self.trials("FAIL")])
+
+    def trials(self, *states: str) -> list["optuna.trial.FrozenTrial"]:
+        """The trials in these states, as optuna names them."""
+        return [trial for trial in self.study.get_trials() if trial.state.name in states]
+
+    def run(self, trainer: "EmotionTrainer", trials: int) -> None:
+        """Have the Trainer try out further values; a trial that is too large for the GPU fails, and the next begins."""
+        import optuna
+
+        def score(metrics: Mapping[str, float]) -> float:
+            key = f"eval_{self.metric}"
+            values = [entry[key] for entry in trainer.state.log_history if key in entry]
+            return (max if DIRECTIONS[self.metric] == "maximize" else min)(values, default=float("nan"))
+
+        # With the same seed, a search that goes on would draw again what it has tried already.
+        tried = len(self.trials("COMPLETE", "FAIL")) if is_main_process() else 0
+        trainer.hyperparameter_search(
+            hp_space=self.suggest,
+            compute_objective=score,
+            n_trials=trials,
+            direction=DIRECTIONS[self.metric],
+            backend="optuna",
+            sampler=optuna.samplers.TPESampler(seed=self.args.seed + tried),
+            pruner=optuna.pruners.NopPruner(),
+            catch=(torch.OutOfMemoryError,),
+            **self.kept,
+        )
+        if is_main_process():
+            self._note_failed()
+
+    def suggest(self, trial: Any) -> dict[str, float]:
+        """The values of a trial, by argument."""
+        start = self._recipe()
+        batch, decay = int(start["per_device_train_batch_size"]), start["weight_decay"]
+        values = {
+            name: trial.suggest_float(name, start[name] / 4, start[name] * 4, log=True)
+            for name in ("learning_rate", "head_learning_rate")
+            if start.get(name)
+        }
+        values["num_train_epochs"] = trial.suggest_int("num_train_epochs", 1, 2 * int(start["num_train_epochs"]))
+        sizes = sorted({max(1, batch // 2), batch, 2 * batch})
+        values["per_device_train_batch_size"] = trial.suggest_categorical("per_device_train_batch_size", sizes)
+        values["weight_decay"] = trial.suggest_float("weight_decay", 0.0, max(0.1, 2 * decay))
+        say(f"trial {trial.number}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
+        return values
+
+    def _recipe(self) -> dict[str, float]:
+        args = self.args
+        start = {
+            "learning_rate": args.learning_rate,
+            "head_learning_rate": args.head_learning_rate or args.learning_rate,
+            "num_train_epochs": max(1, round(args.num_train_epochs)),
+            "per_device_train_batch_size": args.per_device_train_batch_size,
+            "weight_decay": args.weight_decay,
+        }
+        if str(args.optim).endswith("_layerwise") or "lomo" in str(args.optim):  # these have one rate for all
+            del start["head_learning_rate"]
+        return start
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every trial that has come to its end: number, state, score, values and seconds."""
+        return [
+            {
+                "trial": trial.number,
+                "state": trial.state.name.lower(),
+                self.metric: float("nan") if trial.value is None else trial.value,
+                **{name: trial.params.get(name, float("nan")) for name in self._recipe()},
+                "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else float("nan"),
+            }
+            for trial in self.trials("COMPLETE", "FAIL")
+        ]
+
+    def table(self) -> str:
+        """`rows` in Markdown, the best first."""
+        sign = -1 if DIRECTIONS[self.metric] == "maximize" else 1
+        rows = sorted((row for row in self.rows() if row["state"] == "complete"), key=lambda r: sign * r[self.metric])
+        shown = [name for name in rows[0] if name not in ("state", "seconds")] if rows else ["trial"]
+        return markdown_table(shown, [[f"{row[name]:.4g}" for name in shown] for row in rows])
+
+    def best(self) -> tuple[dict[str, float], str]:
+        """The values of the best trial, and a sentence that says how good it is.
+
+        Raises:
+            InputError: no trial has a score.
+        """
+        if not self.trials("COMPLETE"):
+            raise InputError(
+                f"No trial has a score ({self.metric}); give a validation split with positives and negatives of some "
+                "label, or --search_metric loss."
+            )
+        best = self.study.best_trial
+        return (
+            best.params,
+            f"trial {best.number} of {len(self.trials('COMPLETE'))}: validation {self.metric} {best.value:.4f}",
+        )
