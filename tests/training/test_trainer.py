@@ -398,7 +398,7 @@ OTHER_VALUES = {
     "learning_rate": "0.002", "head_learning_rate": "0.05", "seed": "1", "per_device_train_batch_size": "8",
     "max_train_samples": "150", "max_eval_samples": "50", "max_seq_length": "16", "pooling": "mean",
     "init_head_bias": "False", "weight_decay": "0.02", "lr_scheduler_type": "cosine", "warmup_steps": "0.2",
-    "train_sampling_strategy": "random", "metric_for_best_model": "loss",
+    "train_sampling_strategy": "random", "metric_for_best_model": "loss", "class_weights": "balanced",
 }  # fmt: skip
 
 
