@@ -56,9 +56,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     say(f"{dataset['name']}: " + ", ".join(f"{count:,} {split} comments" for split, count in dataset["rows"].items()))
 
     # 3. The encoder, its tokenizer, and a classifier that starts from the label frequencies: the cure for 0.0000.
-    tokenizer = load_tokenizer(model_path)
+    trusted = model_args.trust_remote_code
+    tokenizer = load_tokenizer(model_path, trusted)
     set_seed(args.seed)
-    model = load_for_training(model_path, tokenizer, splits["train"], args.init_head_bias, model_args.pooling)
+    model = load_for_training(model_path, tokenizer, splits["train"], args.init_head_bias, model_args.pooling, trusted)
     say(f"{base_model or model_path}: {model.num_parameters() / 1e6:.1f}M parameters, {len(names)} labels")
 
     # 4. Train. Each epoch ends with a sweep of the thresholds and a checkpoint; the best one is loaded at the end.
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     trainer.save_run(run)
 
     # 5. Predict with what was saved, as a user will load it: every process takes its share, the main one goes on.
-    classifier, predictions = predict_splits(run, splits, args.device)
+    classifier, predictions = predict_splits(run, splits, args.device, trusted)
     if not trainer.is_world_process_zero():
         trainer.end()
         return {}

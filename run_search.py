@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> Path:
     require_optuna()
     folder = open_folder(args.output_dir, output_args.overwrite_output_dir)
     model_path, _ = resolve_model(model_args.model_name_or_path)
+    pooling, trusted = model_args.pooling, model_args.trust_remote_code
     recipe = as_recipe(*parts)
     say(args.layout())
 
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> Path:
     say(f"{dataset['name']}: {len(train):,} train comments, {len(validation):,} validation comments")
 
     # 3. The search, new or gone on with: a Trainer begins each trial with a fresh model.
-    tokenizer = load_tokenizer(model_path)
+    tokenizer = load_tokenizer(model_path, trusted)
     search = Search(folder, args, search_args.search_metric)
     question = recipe | {"dataset_name": dataset["sha256"], "seed": args.seed}
     done = [search.begin(question) if is_main_process() else 0]
@@ -85,7 +86,7 @@ def main(argv: list[str] | None = None) -> Path:
             train_dataset=train,
             eval_dataset=validation,
             processing_class=tokenizer,
-            model_init=lambda: load_for_training(model_path, tokenizer, train, args.init_head_bias, model_args.pooling),
+            model_init=lambda: load_for_training(model_path, tokenizer, train, args.init_head_bias, pooling, trusted),
         )
         if done[0] < search_args.search_trials:
             search.run(trainer, search_args.search_trials - done[0])

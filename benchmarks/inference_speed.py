@@ -57,7 +57,7 @@ def seconds(texts: list[str]) -> float:
 
 
 def stock(run: str, options: dict) -> Callable[[list[str]], object]:
-    classifier = pipeline("text-classification", model=run, top_k=None, device="cpu")
+    classifier = pipeline("text-classification", model=run, top_k=None, device="cpu", trust_remote_code=False)
     return lambda texts: classifier(texts, truncation=True, **options)
 
 

@@ -107,6 +107,9 @@ class ModelArguments:
     model_name_or_path: str = field(
         default="bert-base-uncased", metadata={"help": "a model id on the Hub, a folder, or `minilm`"}
     )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "run code that the model's repository brings along; read it first"}
+    )
     pooling: Literal["first_token", "mean"] = field(
         default="first_token",
         metadata={"help": "what a new classifier reads: the first token, or the mean over all (sentence encoders)"},

@@ -35,14 +35,14 @@ def predict_together(classifier: Classifier, texts: Sequence[str]) -> np.ndarray
 
 
 def predict_splits(
-    run: RunFolder, splits: DatasetDict, device: str | torch.device
+    run: RunFolder, splits: DatasetDict, device: str | torch.device, trust_remote_code: bool = False
 ) -> tuple[EncoderClassifier, dict[str, Predictions]]:
     """The model saved in `run`, and its predictions of `validation` and, where there is one, `test`.
 
     Predictions are empty in every process but the main one. Rows are in the dataset's order, each once, for any number
-    of processes. The model comes back on the CPU.
+    of processes. The model comes back on the CPU. `trust_remote_code`: see `utils.model.loading.read_config`.
     """
-    classifier = load_encoder(run, device)
+    classifier = load_encoder(run, device, trust_remote_code)
     predictions = {}
     for split in METRIC_PREFIX:
         if split not in splits:

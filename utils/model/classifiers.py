@@ -17,6 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from utils.console import InputError
 from utils.machine import bf16_pays
+from utils.model import integrity
 from utils.model.folding import folded_thresholds, stored_thresholds
 from utils.model.head import label_list, output_layer
 from utils.model.loading import know_padding, load_saved_model, load_tokenizer, read_config, unloadable
@@ -185,10 +186,26 @@ class BaselineClassifier:
     folded: np.ndarray | None = None
 
     def __init__(self, path: str, labels: Sequence[str]):
-        unknown = set(skops_io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES)
-        if unknown:
-            raise InputError(f"{path} holds types beyond scikit-learn's ({', '.join(unknown)}); it is not loaded.")
-        self.pipeline, self.labels = skops_io.load(path, trusted=list(TRUSTED_TYPES)), list(labels)
+        """`path`: a file of skops, which cannot run anything while it is loaded.
+
+        Raises:
+            InputError: it is no such file, or holds something else than a baseline for these labels.
+        """
+        try:
+            unknown = set(skops_io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES)
+            if unknown:
+                raise InputError(f"{path} holds types beyond scikit-learn's ({', '.join(unknown)}); it is not loaded.")
+            self.pipeline, self.labels = skops_io.load(path, trusted=list(TRUSTED_TYPES)), list(labels)
+            columns = self.pipeline.predict_proba(["a text"]).shape[1]
+        except InputError:
+            raise
+        except Exception as error:  # of zipfile, json, skops and scikit-learn
+            raise InputError(f"{path} is no baseline as run_baseline.py saves it ({error!r}).") from error
+        if columns != max(2, len(self.labels)):
+            raise InputError(
+                f"{path} answers for {columns} labels, and {THRESHOLDS_FILE} beside it names {len(self.labels)}; take "
+                "files that belong together."
+            )
 
     def predict(self, texts: Sequence[str], progress: OnRows = _ignore) -> np.ndarray:
         """See `Classifier`."""
@@ -215,7 +232,11 @@ def label_probabilities(pipeline: Any, texts: Sequence[str], labels: Sequence[st
 
 
 def load_classifier(
-    name: str | Path, device: str | torch.device = "cpu", backend: str = "torch", precision: str = "fp32"
+    name: str | Path,
+    device: str | torch.device = "cpu",
+    backend: str = "torch",
+    precision: str = "fp32",
+    trust_remote_code: bool = False,
 ) -> tuple[Classifier, np.ndarray]:
     """The classifier in a folder or on the Hub, and its thresholds: one per label, 0.5 where it has none of its own.
 
@@ -224,6 +245,7 @@ def load_classifier(
         device: where torch computes; ONNX Runtime always takes the CPU.
         backend: `torch`, or `onnx` for the files that `utils.publishing.onnx_export` writes.
         precision: see `settle_precision`.
+        trust_remote_code: see `utils.model.loading.read_config`; for the run of a training that was asked to.
 
     Raises:
         InputError: there is no such model, it does not classify with several labels, or its files contradict each
@@ -233,13 +255,13 @@ def load_classifier(
     folder = model_folder(str(name), backend, precision)
     while True:
         state = RunFolder(folder).state()
-        loaded = _load(str(name), folder, device, backend, precision)
+        loaded = _load(str(name), folder, device, backend, precision, trust_remote_code)
         if RunFolder(folder).state() == state:  # else the model was changed while its files were read
             return loaded
 
 
 def _load(
-    name: str, folder: Path, device: str | torch.device, backend: str, precision: str
+    name: str, folder: Path, device: str | torch.device, backend: str, precision: str, trust_remote_code: bool
 ) -> tuple[Classifier, np.ndarray]:
     classifier: Classifier
     if (folder / BASELINE_FILE).is_file():
@@ -252,19 +274,22 @@ def _load(
     elif not (folder / CONFIG_FILE).is_file():
         raise InputError(f"{name} holds no model: {CONFIG_FILE} or {BASELINE_FILE} is looked for.")
     else:
-        config = _multilabel_config(name, folder)
+        config = _multilabel_config(name, folder, trust_remote_code)
         stored = stored_thresholds(name, folder, config)
         if backend == "onnx":
             classifier = _load_onnx(name, folder, ONNX_FILES[precision], config)
         else:
-            tokenizer = load_tokenizer(str(folder))
-            classifier = EncoderClassifier(load_saved_model(name, folder), tokenizer, precision).to(device)
+            tokenizer = load_tokenizer(str(folder), trust_remote_code)
+            model = load_saved_model(name, folder, trust_remote_code)
+            classifier = EncoderClassifier(model, tokenizer, precision).to(device)
     return classifier, np.array([stored.get(label, 0.5) for label in classifier.labels])
 
 
-def load_encoder(run: RunFolder, device: str | torch.device = "cpu") -> EncoderClassifier:
+def load_encoder(
+    run: RunFolder, device: str | torch.device = "cpu", trust_remote_code: bool = False
+) -> EncoderClassifier:
     """The encoder that a run has saved, in fp32; see `load_classifier`."""
-    classifier, _ = load_classifier(run.path, device)
+    classifier, _ = load_classifier(run.path, device, trust_remote_code=trust_remote_code)
     if not isinstance(classifier, EncoderClassifier):
         raise InputError(f"{run} holds a baseline; only encoders are exported or folded.")
     return classifier
@@ -306,8 +331,9 @@ def model_files(folder: Path, backend: str, precision: str) -> list[Path]:
     return sorted({path for pattern in files_to_load(backend, precision) for path in folder.glob(pattern)})
 
 
-def _multilabel_config(name: str, folder: Path) -> PretrainedConfig:
-    config = read_config(name, folder)
+def _multilabel_config(name: str, folder: Path, trust_remote_code: bool) -> PretrainedConfig:
+    config = read_config(name, folder, trust_remote_code=trust_remote_code)
+    integrity.require_labels(name, config)
     if not any("ForSequenceClassification" in kind for kind in config.architectures or []):
         raise InputError(f"{name} is an encoder without a classifier; run_finetune.py makes one from it.")
     if config.problem_type in ("single_label_classification", "regression"):

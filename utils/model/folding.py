@@ -228,6 +228,10 @@ def stored_thresholds(name: str, folder: Path, config: PretrainedConfig | None) 
         folded = bool(stored.get("folded"))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not a thresholds file as run_finetune.py writes it ({error!r}).") from error
+    if outside := [(label, threshold) for label, threshold in thresholds.items() if not 0 < threshold < 1]:
+        raise InputError(
+            f"{path} has the threshold {outside[0][1]} for {outside[0][0]!r}; accepted: numbers between 0 and 1."
+        )
     if config is not None:
         in_config = getattr(config, CONFIG_KEY, None)
         if list(thresholds) != label_list(config):

@@ -43,6 +43,11 @@ def head_parameters(model: PreTrainedModel) -> set[str]:
     return {name for name, weight in model.named_parameters() if not _in_encoder(name, model) or weight in inside}
 
 
+def may_be_new(name: str, model: PreTrainedModel) -> bool:
+    """Whether a parameter belongs to a new classifier: outside the encoder, or to a pooler that not all encoders have."""
+    return not _in_encoder(name, model) or name.startswith(f"{model.base_model_prefix}.pooler.")
+
+
 def untrained_pooler(model: PreTrainedModel) -> nn.Linear | None:
     """BERT's dense layer between encoder and classifier, where its checkpoint has never trained it; else None.
 

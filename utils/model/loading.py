@@ -4,7 +4,9 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -22,7 +24,7 @@ from transformers.utils import logging
 
 from utils.console import InputError, say
 from utils.data.labels import label_maps, multi_hot
-from utils.model import head
+from utils.model import head, integrity
 from utils.model.folding import CONFIG_KEY, stored_thresholds, unfold_thresholds
 from utils.model.pooling import pool_by_mean
 from utils.run_folder import RunFolder
@@ -61,16 +63,24 @@ def resolve_model(name: str) -> tuple[str, str | None]:
     return str(folder), MINILM_HUB_ID
 
 
-def read_config(name: str, path: str | Path, way_on: str = "") -> PretrainedConfig:
+def read_config(
+    name: str, path: str | Path, way_on: str = "", trust_remote_code: bool = False
+) -> PretrainedConfig:
     """The configuration of the model at `path`, which the user calls `name`.
+
+    Args:
+        way_on: what the sentence of an error ends with.
+        trust_remote_code: run code that comes with the model, where transformers does not know its kind. Never unless
+            the user has asked for it: transformers would ask standard input, and the data answer.
 
     Raises:
         InputError: there is none, or the model is an encoder-decoder.
     """
     try:
-        config = AutoConfig.from_pretrained(path)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # OSError, ValueError, KeyError, the Hub client's own: one way on for all
         raise unloadable(name, error, way_on) from error
+    integrity.require_size(name, config)
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(
             f"Model {name} is an encoder-decoder ({config.model_type}), which is neither fine-tuned nor run here; take "
@@ -79,21 +89,25 @@ def read_config(name: str, path: str | Path, way_on: str = "") -> PretrainedConf
     return config
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer, knowing how many tokens its model can read, and on which side the model is indifferent to padding.
 
     Padding on the right leaves every other token its place, and a causal model does not look at what comes after. On
     the left it moves them, and with absolute positions a comment's answer changes with its neighbours in the batch;
     only XLNet, which reads the last place of a row whatever stands there, needs it.
+
+    Raises:
+        InputError: it cannot be loaded, does not fit its model, or has no padding token.
     """
-    config = read_config(path, path, _WAY_ON)
+    config = read_config(path, path, _WAY_ON, trust_remote_code)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise unloadable(path, error, _WAY_ON) from error
+    integrity.require_vocabulary(path, tokenizer, config)
     if tokenizer.pad_token is None:
         raise InputError(f"Model {path} has no padding token; encoders such as bert-base-uncased have one.")
-    limit = position_limit(config)
+    limit = position_limit(config, trust_remote_code)
     if limit is None and tokenizer.model_max_length > 1_000_000:  # unset
         places = getattr(config, "max_position_embeddings", None) or 0
         limit = places if places > 0 else 512  # XLNet says −1
@@ -105,7 +119,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def position_limit(config: PretrainedConfig) -> int | None:
+def position_limit(config: PretrainedConfig, trust_remote_code: bool = False) -> int | None:
     """How many tokens a model's table of positions has places for; None where it has none, as with relative positions.
 
     RoBERTa and its like count positions from the one after the padding token's id, OPT and others from two, so that
@@ -113,7 +127,7 @@ def position_limit(config: PretrainedConfig) -> int | None:
     """
     try:
         with torch.device("meta"):  # shapes alone
-            modules = list(AutoModel.from_config(config).named_modules())
+            modules = list(AutoModel.from_config(config, trust_remote_code=trust_remote_code).named_modules())
     except Exception:  # an architecture that has no plain model: its tokenizer is believed
         return None
     limits = []
@@ -125,12 +139,35 @@ def position_limit(config: PretrainedConfig) -> int | None:
     return min([*limits, getattr(config, "max_position_embeddings", None) or limits[0]]) if limits else None
 
 
-def load_saved_model(name: str, folder: Path) -> PreTrainedModel:
-    """The classifier that a run has saved in `folder`, in fp32."""
+def load_saved_model(name: str, folder: Path, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The classifier that a run has saved in `folder`, in fp32.
+
+    Raises:
+        InputError: it cannot be loaded, or its files do not belong together; see `utils.model.integrity`.
+    """
+    model, info = _load_classifier(name, folder, trust_remote_code, use_safetensors=True)
+    integrity.require_weights(name, model, info)
+    return model
+
+
+def _load_classifier(
+    name: str, path: str | Path, trust_remote_code: bool, way_on: str = "", **options: Any
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A model with a classifier, in fp32, and a report of which weights came from its file."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # what the log would say of missing weights is in the report
     try:
-        return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        if Path(path).is_dir():
+            integrity.require_floats(name, Path(path))
+        return AutoModelForSequenceClassification.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True, trust_remote_code=trust_remote_code, **options
+        )
+    except InputError:
+        raise
     except Exception as error:  # missing, truncated or foreign weights: each library has its own exception
-        raise unloadable(name, error) from error
+        raise unloadable(name, error, way_on) from error
+    finally:
+        logging.set_verbosity(level)
 
 
 def load_for_training(
@@ -139,6 +176,7 @@ def load_for_training(
     train_set: Dataset,
     init_head_bias: bool = True,
     pooling: str = "first_token",
+    trust_remote_code: bool = False,
 ) -> PreTrainedModel:
     """The encoder with a classifier for the labels of `train_set`; a new classifier gets a warm start.
 
@@ -150,12 +188,13 @@ def load_for_training(
         train_set: has `labels`, lists of ids whose names stand in the feature.
         init_head_bias: start the bias at the log-odds of the label frequencies in `train_set`, where there is a bias.
         pooling: `first_token` or `mean`.
+        trust_remote_code: see `read_config`.
 
     Raises:
         InputError: the model cannot be loaded, trained or pooled so.
     """
     names = train_set.features["labels"].feature.names
-    model, head_is_new = load_model(path, names, tokenizer)
+    model, head_is_new = load_model(path, names, tokenizer, trust_remote_code)
     has_bias = head.has_bias(model)
     if not has_bias:
         say(
@@ -188,37 +227,34 @@ def know_padding(name: str, config: PretrainedConfig, tokenizer: PreTrainedToken
 
 
 def load_model(
-    path: str, names: Sequence[str], tokenizer: PreTrainedTokenizerBase | None = None
+    path: str,
+    names: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, bool]:
     """The encoder with a classifier for `names`, in fp32, and whether that classifier is new.
 
     A checkpoint that already classifies exactly these labels keeps its classifier; any other classifier is replaced.
-    With `tokenizer`, the model knows its padding token.
+    Nothing else may be new: an encoder some of whose weights are not in its file is refused. With `tokenizer`, the
+    model knows its padding token.
     """
     id2label, label2id = label_maps(names)
-    config = read_config(path, path, _WAY_ON)
+    config = read_config(path, path, _WAY_ON, trust_remote_code)
     if tokenizer is not None:
         know_padding(path, config, tokenizer)
-    try:
-        is_classifier = any("ForSequenceClassification" in kind for kind in config.architectures or [])
-        had = head.label_list(config) if is_classifier else None
-        if had and Path(path).is_dir():
+    had = None
+    if any("ForSequenceClassification" in kind for kind in config.architectures or []):
+        integrity.require_labels(path, config)
+        had = head.label_list(config)
+        if Path(path).is_dir():
             stored_thresholds(path, Path(path), config)  # which raises where the two contradict each other
-        config.id2label, config.label2id = id2label, label2id
-        config.problem_type = "multi_label_classification"
-        level = logging.get_verbosity()
-        logging.set_verbosity_error()  # the loading report lists the new classifier as missing, which is the point
-        try:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
-            )
-        finally:
-            logging.set_verbosity(level)
-    except InputError:
-        raise
-    except Exception as error:
-        raise unloadable(path, error, _WAY_ON) from error
+    config.id2label, config.label2id = id2label, label2id
+    config.problem_type = "multi_label_classification"
+    model, info = _load_classifier(
+        path, path, trust_remote_code, _WAY_ON, config=config, ignore_mismatched_sizes=True
+    )
     is_new = had != list(names)
+    integrity.require_weights(path, model, info, partial(head.may_be_new, model=model) if is_new else None)
     if is_new and had is not None:
         say(f"The classifier of {path} knows other labels ({', '.join(had[:3])}, …); it is replaced by a new one.")
         _initialise(head.output_layer(model), config)

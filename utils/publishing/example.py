@@ -62,7 +62,7 @@ def record_example(
         model: dict[str, Any] = {"model": str(run)}
         if classifier is not None:
             model = {"model": classifier.model, "tokenizer": classifier.tokenizer}
-        answer = pipeline("text-classification", device="cpu", **model)
+        answer = pipeline("text-classification", device="cpu", trust_remote_code=False, **model)
         tokenizer: Any = answer.tokenizer
         chosen = WIDGET if known else choose_examples(
             *run.read_predictions("validation"),
