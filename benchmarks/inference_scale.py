@@ -55,7 +55,7 @@ def shrunk(model: Path, folder: Path) -> Path:
     config = AutoConfig.from_pretrained(model, trust_remote_code=False)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     config.update({key: value for key, value in sizes.items() if hasattr(config, key)})
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).save_pretrained(folder)
     AutoTokenizer.from_pretrained(model, trust_remote_code=False).save_pretrained(folder)
     return folder
 

@@ -44,7 +44,7 @@ def head_parameters(model: PreTrainedModel) -> set[str]:
 
 
 def may_be_new(name: str, model: PreTrainedModel) -> bool:
-    """Whether a parameter belongs to a new classifier: outside the encoder, or to a pooler that not all encoders have."""
+    """Whether a parameter belongs to a new classifier: outside the encoder, or to a pooler, which some files lack."""
     return not _in_encoder(name, model) or name.startswith(f"{model.base_model_prefix}.pooler.")
 
 

@@ -89,8 +89,8 @@ def require_weights(
     missing = [tensor for tensor in sorted(info["missing_keys"]) if not is_new(tensor)]
     if missing:
         raise InputError(
-            f"Model {name}: its file lacks {len(missing)} of the weights that config.json asks for ({_shown(missing)}); "
-            "take files that belong together."
+            f"Model {name}: its file lacks {len(missing)} of the weights that config.json asks for "
+            f"({_shown(missing)}); take files that belong together."
         )
     for tensor, *sizes in sorted(info["mismatched_keys"], key=str):
         if not is_new(tensor):

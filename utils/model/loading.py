@@ -63,9 +63,7 @@ def resolve_model(name: str) -> tuple[str, str | None]:
     return str(folder), MINILM_HUB_ID
 
 
-def read_config(
-    name: str, path: str | Path, way_on: str = "", trust_remote_code: bool = False
-) -> PretrainedConfig:
+def read_config(name: str, path: str | Path, way_on: str = "", trust_remote_code: bool = False) -> PretrainedConfig:
     """The configuration of the model at `path`, which the user calls `name`.
 
     Args:
@@ -250,9 +248,7 @@ def load_model(
             stored_thresholds(path, Path(path), config)  # which raises where the two contradict each other
     config.id2label, config.label2id = id2label, label2id
     config.problem_type = "multi_label_classification"
-    model, info = _load_classifier(
-        path, path, trust_remote_code, _WAY_ON, config=config, ignore_mismatched_sizes=True
-    )
+    model, info = _load_classifier(path, path, trust_remote_code, _WAY_ON, config=config, ignore_mismatched_sizes=True)
     is_new = had != list(names)
     integrity.require_weights(path, model, info, partial(head.may_be_new, model=model) if is_new else None)
     if is_new and had is not None:
