@@ -29,14 +29,14 @@ from utils.arguments import (
     OutputArguments,
     ThresholdArguments,
     as_recorded,
-    check_ranges,
     parse_arguments,
 )
+from utils.command_line import check_ranges
 from utils.console import InputError, one_sentence_errors, say
 from utils.data.splits import describe, label_names, load_splits, stratified_subset
 from utils.evaluation.report import results_table, score, write_report
 from utils.evaluation.thresholds import fit_thresholds
-from utils.model.classifiers import label_probabilities
+from utils.model.baseline import label_probabilities
 from utils.publishing.finish import finish_run
 from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, write_bytes
 

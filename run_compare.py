@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.arguments import plain_parser
+from utils.command_line import plain_parser
 from utils.console import InputError, one_sentence_errors, say
 from utils.evaluation.bootstrap import RESAMPLES, compare
 from utils.evaluation.report import markdown_table, results_table

@@ -15,9 +15,7 @@ import difflib
 import shutil
 from collections.abc import Sequence
 
-from transformers.hf_argparser import string_to_bool
-
-from utils.arguments import plain_parser
+from utils.command_line import plain_parser, true_or_false
 from utils.console import InputError, one_sentence_errors, say
 from utils.evaluation.calibration import METHODS, calibrate_predictions
 from utils.evaluation.decision import (
@@ -46,7 +44,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--set_threshold", nargs="+", action="extend", default=[], metavar="LABEL=VALUE",
         help="thresholds by hand, in (0, 1), beside those set before; none: take all of these back")  # fmt: skip
     add("--calibration", choices=METHODS, help="of the probabilities, fitted on validation")
-    add("--fold_thresholds", type=string_to_bool, metavar="true|false", help="the thresholds inside the model")
+    add("--fold_thresholds", type=true_or_false, metavar="true|false", help="the thresholds inside the model")
     args = parser.parse_args(argv)
     args.run.require_finished()
     if not args.run.is_encoder and (args.calibration or args.fold_thresholds is not None):

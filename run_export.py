@@ -5,7 +5,7 @@
 run_finetune.py does so itself where requirements-onnx.txt is installed.
 """
 
-from utils.arguments import plain_parser
+from utils.command_line import plain_parser
 from utils.console import one_sentence_errors, say
 from utils.publishing.card import write_card
 from utils.publishing.onnx_export import export_onnx, summary

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from utils.arguments import plain_parser
+from utils.command_line import plain_parser
 from utils.console import InputError, note, one_sentence_errors, table
 from utils.data.rows import READERS, Row, count_rows, input_problem, read_rows, separator_note, stream_kind
 from utils.inference.jobs import classify_file, open_parts

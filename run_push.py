@@ -9,9 +9,7 @@ The token comes from HF_TOKEN or a saved login (`hf auth login`), never from the
 
 import argparse
 
-from transformers.hf_argparser import string_to_bool
-
-from utils.arguments import plain_parser
+from utils.command_line import plain_parser, true_or_false
 from utils.console import InputError, one_sentence_errors, say
 from utils.model.classifiers import load_encoder
 from utils.model.head import has_bias
@@ -29,7 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--hub_private_repo", action="store_true", help="create the repository as a private one")
     add("--hub_revision", help="the branch to push to (default: main)")
     add("--hub_tag", help="tag the commit, as a release")
-    add("--fold_thresholds", type=string_to_bool, metavar="true|false", help="fold or unfold first (default: as it is)")
+    add("--fold_thresholds", type=true_or_false, metavar="true|false", help="fold or unfold first (default: as it is)")
     args = parser.parse_args(argv)
     args.run.require_finished()
     if args.fold_thresholds is not None and not args.run.is_encoder:

@@ -24,9 +24,9 @@ from utils.arguments import (
     OutputArguments,
     ThresholdArguments,
     as_recipe,
-    check_ranges,
     parse_arguments,
 )
+from utils.command_line import check_ranges
 from utils.console import InputError, one_sentence_errors, say
 from utils.data.splits import describe, load_splits, stratified_subset
 from utils.machine import is_main_process

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 from tqdm.auto import tqdm
 from transformers import pipeline
 
-from utils.arguments import plain_parser
+from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
 from utils.evaluation.report import markdown_table
 from utils.run_folder import RESULTS_FILE, RunFolder

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from utils.arguments import HUB_DATASET, DataArguments, plain_parser
+from utils.arguments import HUB_DATASET, DataArguments
+from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
 from utils.data.rows import read_rows
 from utils.data.splits import load_splits

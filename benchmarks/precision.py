@@ -12,7 +12,8 @@ import time
 
 import numpy as np
 
-from utils.arguments import HUB_DATASET, DataArguments, plain_parser
+from utils.arguments import HUB_DATASET, DataArguments
+from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
 from utils.data.splits import load_splits
 from utils.evaluation.report import markdown_table

@@ -8,7 +8,7 @@ import time
 import numpy as np
 from sklearn.metrics import f1_score
 
-from utils.arguments import plain_parser
+from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
 from utils.evaluation.thresholds import decide, fit_thresholds
 from utils.run_folder import RunFolder

@@ -16,7 +16,7 @@ bootstrap intervals. Nothing is to be chosen by it.
 import numpy as np
 from scipy.special import logit
 
-from utils.arguments import plain_parser
+from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
 from utils.evaluation.bootstrap import intervals
 from utils.evaluation.calibration import calibrate, expected_calibration_error

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -19,6 +19,7 @@ from transformers import HfArgumentParser, IntervalStrategy, SchedulerType, Trai
 from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import SaveStrategy
 
+from utils.command_line import check_ranges, out_of_range, refuse
 from utils.console import InputError
 from utils.machine import bf16_pays, has_accelerator, share_cores
 from utils.reporting import keep_logs_in, reporting_problems
@@ -171,7 +172,7 @@ class CardArguments:
             problems.append(f"--license is {self.license}; accepted: the Hub's name of it, such as cc-by-4.0 or mit.")
         if self.card_title is not None and not (self.card_title.isprintable() and self.card_title.strip()):
             problems.append("--card_title is empty or not printable; accepted: one line of text.")
-        _refuse(problems)
+        refuse(problems)
 
 
 @dataclass
@@ -228,7 +229,7 @@ class FinetuneArguments(TrainingArguments):
     label_names: list[str] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        problems = _outside(
+        problems = out_of_range(
             self,
             {
                 "learning_rate": (0, None), "head_learning_rate": (0, None), "num_train_epochs": (0, None),
@@ -262,7 +263,7 @@ class FinetuneArguments(TrainingArguments):
                 "--early_stopping_patience compares evaluations and keeps the best one; it needs --eval_strategy epoch "
                 "or steps, and --load_best_model_at_end true."
             )
-        _refuse(problems)
+        refuse(problems)
         self.use_cpu = self.use_cpu or not has_accelerator()
         if self.precision == "auto":
             self.bf16 = self.bf16 or (not self.fp16 and bf16_pays(self.use_cpu))
@@ -271,7 +272,7 @@ class FinetuneArguments(TrainingArguments):
         super().__post_init__()
         if self.report_to:
             keep_logs_in(Path(str(self.output_dir)) / LOGS)
-            _refuse(reporting_problems(list(self.report_to)))
+            refuse(reporting_problems(list(self.report_to)))
         if self.device.type == "cpu":
             share_cores()
 
@@ -353,40 +354,6 @@ def as_recipe(*parts: Any) -> dict[str, Any]:
     return recipe
 
 
-def check_ranges(values: Any, ranges: Mapping[str, tuple[float, float | None]]) -> None:
-    """Raise `InputError` for all arguments outside their ranges (lowest and highest value, None: no limit)."""
-    _refuse(_outside(values, ranges))
-
-
-def _outside(values: Any, ranges: Mapping[str, tuple[float, float | None]]) -> list[str]:
-    """A sentence for each argument outside its range."""
-    problems = []
-    for name, (low, high) in ranges.items():
-        value = getattr(values, name)
-        if value is not None and (value < low or (high is not None and value > high)):
-            problems.append(f"--{name} is {value}; accepted: {low} {f'to {high}' if high else 'or more'}.")
-    return problems
-
-
-def _refuse(problems: Sequence[str]) -> None:
-    if problems:
-        raise InputError(" ".join(problems))
-
-
-class PlainParser(argparse.ArgumentParser):
-    """argparse, with errors as `InputError`; see `plain_parser`."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message[0].upper()}{message[1:]} (see --help).")
-
-
-def plain_parser(description: str) -> PlainParser:
-    """The parser of the scripts that take no recipe: no abbreviations, the docstring as its help."""
-    return PlainParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-
-
 class _OneLineEach(argparse.RawDescriptionHelpFormatter):
     """Help with the arguments on the left, wide enough for each to be one line."""
 
@@ -461,7 +428,7 @@ def parse_arguments(
             problems.append(str(error))
         except (ValueError, ImportError) as error:  # TrainingArguments checks itself
             problems.append(f"Arguments: {str(error).strip().splitlines()[0]}")
-    _refuse(problems)
+    refuse(problems)
     return tuple(parsed)
 
 

@@ -2,11 +2,18 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm.auto import tqdm
 
 LINES_EVERY = 30  # seconds between lines of progress in a log file
 REPORTED = 20  # rows that are named one by one; a file full of bad rows would bury everything else
+
+OnRows = Callable[[int], object]  # is told how many rows have been finished
+
+
+def no_progress(rows: int) -> None:
+    """Tell nobody."""
 
 
 class Progress:

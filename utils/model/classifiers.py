@@ -2,7 +2,7 @@
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -10,9 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
 from scipy.special import expit
-from skops import io as skops_io
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.console import InputError
@@ -21,17 +19,15 @@ from utils.model import integrity
 from utils.model.folding import folded_thresholds, stored_thresholds
 from utils.model.head import label_list, output_layer
 from utils.model.loading import know_padding, load_saved_model, load_tokenizer, read_config, unloadable
+from utils.progress import OnRows, no_progress
 from utils.run_folder import BASELINE_FILE, CONFIG_FILE, ONNX_FILES, THRESHOLDS_FILE, RunFolder, files_to_load
 
-TRUSTED_TYPES = ("sklearn.multiclass._ConstantPredictor",)  # stands in for a label that no training row carries
 # Tokens of a batch, padding included. On CPUs the activations of more no longer fit the caches: 1,024 to 4,096 are
 # within a tenth of each other, 16,384 are a third slower. A GPU is idle between small batches.
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 ONNX_TOKENS = 256  # of one thread's batch: what it computes then fits the cache of its core
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "*.model", "*.codes", "*.jinja")  # of models that others have published
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-
-OnRows = Callable[[int], object]  # is told how many rows have been finished
 
 
 class Classifier(Protocol):
@@ -56,10 +52,6 @@ class Classifier(Protocol):
         ...
 
 
-def _ignore(rows: int) -> None:
-    pass
-
-
 class BatchedClassifier(ABC):
     """Token ids in, sigmoids in fp32 out: each thread computes batches of its own.
 
@@ -73,7 +65,7 @@ class BatchedClassifier(ABC):
     batch_tokens: int
     threads: int
 
-    def predict(self, texts: Sequence[str], progress: OnRows = _ignore) -> np.ndarray:
+    def predict(self, texts: Sequence[str], progress: OnRows = no_progress) -> np.ndarray:
         """See `Classifier`. Longer texts than the model reads are cut."""
         return self.probabilities(self.encode(texts), progress)
 
@@ -82,7 +74,7 @@ class BatchedClassifier(ABC):
         limit = self.tokenizer.model_max_length
         return dict(self.tokenizer(list(texts), truncation=True, max_length=limit, return_attention_mask=False))
 
-    def probabilities(self, encoded: Mapping[str, list[list[int]]], progress: OnRows = _ignore) -> np.ndarray:
+    def probabilities(self, encoded: Mapping[str, list[list[int]]], progress: OnRows = no_progress) -> np.ndarray:
         """`predict` for texts that are encoded already."""
         found = np.empty((len(encoded["input_ids"]), len(self.labels)), dtype=np.float32)
         batches = padded_batches(encoded, self.tokenizer, self.batch_tokens)
@@ -180,57 +172,6 @@ class OnnxClassifier(BatchedClassifier):
         return logits
 
 
-class BaselineClassifier:
-    """TF-IDF and logistic regression as `run_baseline.py` saves them."""
-
-    folded: np.ndarray | None = None
-
-    def __init__(self, path: str, labels: Sequence[str]):
-        """`path`: a file of skops, which cannot run anything while it is loaded.
-
-        Raises:
-            InputError: it is no such file, or holds something else than a baseline for these labels.
-        """
-        try:
-            unknown = set(skops_io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES)
-            if unknown:
-                raise InputError(f"{path} holds types beyond scikit-learn's ({', '.join(unknown)}); it is not loaded.")
-            self.pipeline, self.labels = skops_io.load(path, trusted=list(TRUSTED_TYPES)), list(labels)
-            columns = self.pipeline.predict_proba(["a text"]).shape[1]
-        except InputError:
-            raise
-        except Exception as error:  # of zipfile, json, skops and scikit-learn
-            raise InputError(f"{path} is no baseline as run_baseline.py saves it ({error!r}).") from error
-        if columns != max(2, len(self.labels)):
-            raise InputError(
-                f"{path} answers for {columns} labels, and {THRESHOLDS_FILE} beside it names {len(self.labels)}; take "
-                "files that belong together."
-            )
-
-    def predict(self, texts: Sequence[str], progress: OnRows = _ignore) -> np.ndarray:
-        """See `Classifier`."""
-        return self.probabilities(self.encode(texts), progress)
-
-    def encode(self, texts: Sequence[str]) -> list[str]:
-        """The texts themselves: the pipeline has its own way from them to numbers."""
-        return list(texts)
-
-    def probabilities(self, encoded: list[str], progress: OnRows = _ignore) -> np.ndarray:
-        """`predict` for what `encode` returned."""
-        probabilities = label_probabilities(self.pipeline, encoded, self.labels).astype(np.float32)
-        progress(len(encoded))
-        return probabilities
-
-
-def label_probabilities(pipeline: Any, texts: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """A baseline's probabilities, float64 of shape (texts, labels).
-
-    A single label has been fitted beside a column that no row carries, for scikit-learn knows no single label; see
-    `several_columns` in metrics/multilabel_scores.
-    """
-    return pipeline.predict_proba(texts)[:, : len(labels)]
-
-
 def load_classifier(
     name: str | Path,
     device: str | torch.device = "cpu",
@@ -270,6 +211,8 @@ def _load(
             raise InputError(f"{name} has a {BASELINE_FILE} but no {THRESHOLDS_FILE}, which names its labels.")
         if backend == "onnx":
             raise InputError(f"{name} is a baseline; --backend onnx is for encoders.")
+        from utils.model.baseline import BaselineClassifier  # scikit-learn and skops take seconds to import
+
         classifier = BaselineClassifier(str(folder / BASELINE_FILE), list(stored))
     elif not (folder / CONFIG_FILE).is_file():
         raise InputError(f"{name} holds no model: {CONFIG_FILE} or {BASELINE_FILE} is looked for.")
@@ -319,6 +262,8 @@ def model_folder(name: str, backend: str = "torch", precision: str = "fp32") -> 
         return folder
     if name.startswith((".", "/", "~")):
         raise InputError(f"--model {name}: there is no such folder; give a folder or a model id on the Hub.")
+    from huggingface_hub import snapshot_download
+
     try:
         return Path(snapshot_download(name, allow_patterns=[*files_to_load(backend, precision), *TOKENIZER_FILES]))
     except Exception as error:  # not found, private, no network, malformed: the sentence carries the client's reason

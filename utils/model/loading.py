@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from datasets import Dataset
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -28,6 +27,9 @@ from utils.model import head, integrity
 from utils.model.folding import CONFIG_KEY, stored_thresholds, unfold_thresholds
 from utils.model.pooling import pool_by_mean
 from utils.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 logging.disable_progress_bar()  # bars for loading a hundred tensors hide the one for training
 
@@ -171,7 +173,7 @@ def _load_classifier(
 def load_for_training(
     path: str,
     tokenizer: PreTrainedTokenizerBase,
-    train_set: Dataset,
+    train_set: "Dataset",
     init_head_bias: bool = True,
     pooling: str = "first_token",
     trust_remote_code: bool = False,

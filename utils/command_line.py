@@ -1,0 +1,52 @@
+"""The command line of the scripts that take no recipe, checked before anything that takes seconds to import."""
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from utils.console import InputError
+
+TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
+
+
+class PlainParser(argparse.ArgumentParser):
+    """argparse, with errors as `InputError`; see `plain_parser`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[0].upper()}{message[1:]} (see --help).")
+
+
+def plain_parser(description: str) -> PlainParser:
+    """A parser without abbreviations, with the docstring as its help."""
+    return PlainParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def true_or_false(text: str) -> bool:
+    """What `true` and `false` and their like mean on a command line: the words that transformers takes."""
+    if text.lower() not in TRUE + FALSE:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() in TRUE
+
+
+def check_ranges(values: Any, ranges: Mapping[str, tuple[float, float | None]]) -> None:
+    """Raise `InputError` for all arguments outside their ranges (lowest and highest value, None: no limit)."""
+    refuse(out_of_range(values, ranges))
+
+
+def out_of_range(values: Any, ranges: Mapping[str, tuple[float, float | None]]) -> list[str]:
+    """A sentence for each argument outside its range; what is no number, or infinite, is outside of every one."""
+    problems = []
+    for name, (low, high) in ranges.items():
+        value = getattr(values, name)
+        if value is not None and not (math.isfinite(value) and low <= value and (high is None or value <= high)):
+            problems.append(f"--{name} is {value}; accepted: {low} {f'to {high}' if high else 'or more'}.")
+    return problems
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise `InputError` with all problems, if there are any."""
+    if problems:
+        raise InputError(" ".join(problems))
