@@ -3,7 +3,7 @@ PYTHON ?= python3
 READY := .venv/.installed
 DATA := $(if $(GOEMOTIONS_DIR),--dataset_name $(GOEMOTIONS_DIR))
 
-.PHONY: help quickstart test node lint bench
+.PHONY: help quickstart test node lint lock bench
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -29,6 +29,10 @@ lint: $(READY)  ## check style (ruff), types (mypy) and who may import whom (imp
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache
 
+lock: $(READY)  ## pin every package that the requirements bring along, for Python 3.11 to 3.13, in constraints.txt
+	@.venv/bin/uv pip compile requirements-dev.txt --universal --python-version 3.11 --no-annotate --quiet --upgrade \
+		--custom-compile-command "make lock" --output-file constraints.txt
+
 bench: $(READY)  ## every figure of speed, on GoEmotions (GOEMOTIONS_DIR, or the Hub's); trains outputs/minilm first where it is missing
 	@.venv/bin/python run_baseline.py $(DATA) --output_dir outputs/bench_baseline --overwrite_output_dir
 	@[ -f outputs/minilm/all_results.json ] || .venv/bin/python run_finetune.py --config recipes/minilm.yaml $(DATA)
@@ -46,5 +50,5 @@ $(READY): requirements.txt requirements-onnx.txt requirements-search.txt require
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed (make PYTHON=python3.12 …)")'
 	@echo "setting up .venv (once; some hundred MB, or several GB where pip takes the CUDA build of torch)"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $@

@@ -53,7 +53,9 @@ class BaselineArguments:
     n_jobs: int = field(default=-1, metadata={"help": "processes; -1 uses every core, the result is the same"})
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"seed": (0, 2**32 - 1), "max_features": (1, None)})
+        check_ranges(self, {"seed": (0, 2**32 - 1), "max_features": (1, 2**31), "n_jobs": (-1024, 1024)})
+        if self.n_jobs == 0:
+            raise InputError("--n_jobs is 0; accepted: 1 or more processes, or -1 for all cores.")
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:

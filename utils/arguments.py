@@ -4,7 +4,6 @@ import argparse
 import copy
 import dataclasses
 import difflib
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -13,18 +12,19 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import torch
-import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser, IntervalStrategy, SchedulerType, TrainingArguments
 from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import SaveStrategy
 
-from utils.command_line import check_ranges, out_of_range, refuse
+from utils.command_line import check_ranges, out_of_range, refuse, with_home
 from utils.console import InputError
 from utils.machine import bf16_pays, has_accelerator, share_cores
+from utils.recipe import as_tokens, read_recipe
 from utils.reporting import keep_logs_in, reporting_problems
 from utils.run_folder import LOGS, RunFolder
 
+_PLACES = ("dataset_name", "label_names", "model_name_or_path", "output_dir", "resume_from_checkpoint", "teacher")
 HUB_DATASET = "google-research-datasets/go_emotions"
 
 # The TrainingArguments that `--help` lists; all others are accepted as well.
@@ -43,6 +43,13 @@ _DECISIVE = (
     "metric_for_best_model", "greater_is_better",
 )  # fmt: skip
 _UNDECISIVE = ("precision", "early_stopping_patience")  # of FinetuneArguments' own
+
+# What each epoch is scored by: see `compute_metrics` in utils/evaluation/scores.py.
+EPOCH_METRICS = (
+    "loss", "f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5", "f1_macro_at_0.5",
+    "f1_weighted_at_0.5", "f1_samples_at_0.5", "precision_micro", "recall_micro", "precision_macro", "recall_macro",
+    "average_precision_macro", "roc_auc_macro", "hamming_loss", "subset_accuracy",
+)  # fmt: skip
 
 
 @dataclass
@@ -91,7 +98,7 @@ class DataArguments:
         check_ranges(
             self,
             {
-                "max_train_samples": (1, None), "max_eval_samples": (1, None), "validation_share": (0, 1),
+                "max_train_samples": (1, 2**31), "max_eval_samples": (1, 2**31), "validation_share": (0, 1),
                 "test_share": (0, 1),
             },
         )  # fmt: skip
@@ -232,12 +239,22 @@ class FinetuneArguments(TrainingArguments):
         problems = out_of_range(
             self,
             {
-                "learning_rate": (0, None), "head_learning_rate": (0, None), "num_train_epochs": (0, None),
-                "per_device_train_batch_size": (1, None), "per_device_eval_batch_size": (1, None),
-                "gradient_accumulation_steps": (1, None), "weight_decay": (0, None), "seed": (0, 2**32 - 1),
-                "teacher_weight": (0, 1), "max_seq_length": (8, None), "early_stopping_patience": (1, None),
+                "learning_rate": (0, 10), "head_learning_rate": (0, 10), "num_train_epochs": (0, 10_000),
+                "max_steps": (-1, 10**9), "per_device_train_batch_size": (1, 2**16),
+                "per_device_eval_batch_size": (1, 2**16), "gradient_accumulation_steps": (1, 2**16),
+                "weight_decay": (0, 10), "seed": (0, 2**32 - 1), "teacher_weight": (0, 1),
+                "max_seq_length": (8, 2**20), "early_stopping_patience": (1, 10_000), "warmup_steps": (0, 10**9),
+                "max_grad_norm": (0, 10**6), "adam_beta1": (0, 0.9999999), "adam_beta2": (0, 0.9999999),
+                "adam_epsilon": (0, 1), "label_smoothing_factor": (0, 1), "dataloader_num_workers": (0, 256),
+                "save_total_limit": (1, None), "logging_steps": (1e-6, 10**9), "save_steps": (1e-6, 10**9),
+                "eval_steps": (1e-6, 10**9),
             },
         )  # fmt: skip
+        if self.num_train_epochs == 0 and self.max_steps <= 0:
+            problems.append("--num_train_epochs is 0; accepted: more than 0, and up to 10,000.")
+        wanted = str(self.metric_for_best_model or EPOCH_METRICS[0]).removeprefix("eval_")
+        if wanted not in EPOCH_METRICS:
+            problems.append(f"--metric_for_best_model is {wanted}; accepted: {', '.join(EPOCH_METRICS)}.")
         for other in ("bf16", "fp16"):
             if self.precision not in ("auto", other) and getattr(self, other):
                 problems.append(f"--precision {self.precision} contradicts --{other}; give one of them.")
@@ -263,6 +280,8 @@ class FinetuneArguments(TrainingArguments):
                 "--early_stopping_patience compares evaluations and keeps the best one; it needs --eval_strategy epoch "
                 "or steps, and --load_best_model_at_end true."
             )
+        if isinstance(self.lr_scheduler_kwargs, str):  # what is no JSON stays as it is
+            problems.append(f"--lr_scheduler_kwargs is {self.lr_scheduler_kwargs}; accepted: a JSON object.")
         refuse(problems)
         self.use_cpu = self.use_cpu or not has_accelerator()
         if self.precision == "auto":
@@ -417,13 +436,17 @@ def parse_arguments(
     parser = Parser(dataclass_types, description, recipe)
     command_line, unknown = parser.parse_known_args(argv)
     _refuse_unknown([item for item in unknown if item.startswith("--")] or unknown, parser, "the command line")
-    tokens = _recipe_tokens(command_line.config, parser) if command_line.config else []
-    values, _ = parser.parse_known_args([*tokens, *(sys.argv[1:] if argv is None else argv)])
+    recipe_of_it = read_recipe(with_home(command_line.config)) if command_line.config else {}
+    known = set(parser.keys())
+    _refuse_unknown([f"--{key}" for key in recipe_of_it if key not in known], parser, command_line.config)
+    values, surplus = parser.parse_known_args([*as_tokens(recipe_of_it), *(sys.argv[1:] if argv is None else argv)])
+    if surplus:
+        raise InputError(f"--config {command_line.config}: a list stands where one value is expected ({surplus[0]}).")
     parsed, problems = [], []
     for kind in dataclass_types:
         names = [item.name for item in dataclasses.fields(kind) if item.init]
         try:
-            parsed.append(kind(**{name: getattr(values, name) for name in names}))
+            parsed.append(kind(**{name: _with_home(name, getattr(values, name)) for name in names}))
         except InputError as error:
             problems.append(str(error))
         except (ValueError, ImportError) as error:  # TrainingArguments checks itself
@@ -432,27 +455,11 @@ def parse_arguments(
     return tuple(parsed)
 
 
-def _recipe_tokens(path: str, parser: Parser) -> list[str]:
-    """A recipe as command-line tokens, so that one parser checks both."""
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as error:
-        raise InputError(f"--config {path}: there is no such file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise InputError(f"--config {path}: not a readable YAML file ({' '.join(str(error).split())}).") from error
-    if not isinstance(recipe, dict):
-        raise InputError(f"--config {path}: holds a {type(recipe).__name__}, expected `key: value` lines.")
-    known = set(parser.keys())
-    _refuse_unknown([f"--{key}" for key in recipe if key not in known], parser, path)
-    tokens = []
-    for key, value in recipe.items():
-        if value is None:
-            continue
-        if isinstance(value, list):
-            tokens += [f"--{key}", *map(str, value)]
-        else:
-            tokens += [f"--{key}", json.dumps(value) if isinstance(value, dict) else str(value)]
-    return tokens
+def _with_home(name: str, value: Any) -> Any:
+    """The value of an argument; `~` is the home in those that may name a place."""
+    if name not in _PLACES:
+        return value
+    return [with_home(item) for item in value] if isinstance(value, list) else value and with_home(value)
 
 
 def _refuse_unknown(options: list[str], parser: Parser, source: str) -> None:

@@ -2,7 +2,9 @@
 
 import argparse
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.console import InputError
@@ -22,6 +24,23 @@ def plain_parser(description: str) -> PlainParser:
     return PlainParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+
+
+def with_home(path: str) -> str:
+    """`path` with the home in place of `~`, which the shell leaves alone in `--argument=~/…` and in recipes.
+
+    Raises:
+        InputError: there is no such user.
+    """
+    try:
+        return os.path.join(Path(path.split("/")[0]).expanduser(), *path.split("/")[1:]) if path[:1] == "~" else path
+    except RuntimeError as error:
+        raise InputError(f"{path}: there is no user {path.split('/')[0][1:]!r}; ~ alone is your own home.") from error
+
+
+def place(path: str) -> Path:
+    """A path on the command line, for argparse's `type`; see `with_home`."""
+    return Path(with_home(path))
 
 
 def true_or_false(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,31 +11,43 @@ from typing import NoReturn
 
 from utils.machine import is_main_process
 
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOMEM)
+_KEPT = "what was finished before is kept"
+# What a terminal would obey rather than show: controls but for tabs and line ends, changes of the writing's direction;
+# and halves of surrogate pairs, which cannot be written at all.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class InputError(ValueError):
     """Something the user can mend; its text names the thing, what was received and what would be accepted."""
 
 
+def visible(text: str) -> str:
+    """`text` with control characters as escapes, such as `\\x1b`: shown by a terminal, not executed."""
+    return _COMMANDS.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
+
+
 def say(message: str = "") -> None:
     """Print `message` at once, from the main process only."""
     if is_main_process():
-        print(message, flush=True)
+        print(visible(message), flush=True)
 
 
 def note(message: str) -> None:
     """Print `message` on standard error, where it mixes with no result, from the main process only."""
     if is_main_process():
-        print(message, file=sys.stderr, flush=True)
+        print(visible(message), file=sys.stderr, flush=True)
 
 
 def table(text: str, names: Sequence[str], scores: Sequence[float]) -> str:
     """One text with its emotions, for people: name, score, bar."""
     width = shutil.get_terminal_size().columns
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     lines = [line if len(line) <= width else f"{line[: width - 1]}…"]
-    lines += [f"  {name:<16}{score:6.3f}  {'█' * round(score * 30)}" for name, score in zip(names, scores, strict=True)]
+    lines += [
+        f"  {visible(name):<16}{score:6.3f}  {'█' * round(score * 30)}"
+        for name, score in zip(names, scores, strict=True)
+    ]
     if not names:
         lines.append("  (no emotion reaches its threshold)")
     return "\n".join(lines) + "\n"
@@ -44,9 +57,12 @@ def table(text: str, names: Sequence[str], scores: Sequence[float]) -> str:
 def one_sentence_errors() -> Iterator[None]:
     """Turn what a user can mend into one sentence on standard error and a non-zero exit status.
 
-    Bugs keep their traceback: only `InputError`, a full disk, a file that may not be touched, a closed pipe and
-    Ctrl-C end here. Exit status 2 is wrong input, 1 the machine's refusal, 130 an interruption.
+    Bugs keep their traceback: only `InputError`, what the system refuses, too little memory, a closed pipe and Ctrl-C
+    end here. Exit status 2 is wrong input, 1 the machine's refusal, 130 an interruption.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal in latin-1 shows what it can
     try:
         yield
     except InputError as error:
@@ -56,17 +72,31 @@ def one_sentence_errors() -> Iterator[None]:
         sys.exit(0)
     except KeyboardInterrupt:
         _exit("Interrupted; checkpoints and finished files are kept.", 130)
+    except RecursionError:
+        _exit("A file is nested more deeply than it can be read; accepted: a hundred levels, which is plenty.", 2)
     except Exception as error:
         # torch and safetensors report a full disk in exceptions of their own, caused by or quoting the system's.
         refused = error if isinstance(error, OSError) else error.__context__
         if isinstance(refused, OSError) and refused.errno in _REFUSALS:
-            _exit(f"{refused.strerror}: {refused.filename or 'while writing'}; what was finished before is kept.", 1)
+            _exit(f"{refused.strerror}: {refused.filename or 'while writing'}; {_KEPT}.", 1)
         if os.strerror(errno.ENOSPC) in str(error):
-            _exit(f"{os.strerror(errno.ENOSPC)}; what was finished before is kept.", 1)
+            _exit(f"{os.strerror(errno.ENOSPC)}; {_KEPT}.", 1)
+        if _is_short_of_memory(error):
+            _exit(f"The memory does not suffice; {_KEPT}; smaller batches, or a smaller model, take less.", 1)
+        if isinstance(error, OSError) and error.errno and error.filename:  # a name too long, a loop of links, …
+            _exit(f"{os.fsdecode(error.filename)}: {error.strerror}.", 2)
         raise
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    """Whether Python, the CPU's or the GPU's allocator, or Arrow has had no memory to give."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool({"MemoryError", "OutOfMemoryError", "ArrowMemoryError"} & kinds) or "can't allocate memory" in str(
+        error
+    )
 
 
 def _exit(sentence: str, status: int) -> NoReturn:
     if is_main_process() or status == 1:  # wrong input is the same for all processes; a full disk need not be
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        print(f"error: {visible(' '.join(sentence.split()))}", file=sys.stderr, flush=True)
     sys.exit(status)

@@ -214,16 +214,13 @@ class RunFolder:
         path = self._predictions_file(split, folder)
         if not path.is_file():
             raise InputError(f"{self} has no predictions of the {split} split ({folder}/{path.name} is missing).")
-        table = pyarrow.parquet.read_table(path)
-        columns = [name for name in table.column_names if name not in _PREDICTION_COLUMNS]
-        stored = (table.schema.metadata or {}).get(_LABEL_NAMES)
-        names: list[str] = json.loads(stored) if stored else columns
-        index = {name: number for number, name in enumerate(names)}
-        gold = np.zeros((len(table), len(names)), dtype=np.float32)
-        for row, labels in enumerate(table["labels"].to_pylist()):
-            gold[row, [index[label] for label in labels]] = 1
-        probabilities = np.array([table[column].to_numpy() for column in columns], dtype=np.float32).T
-        return names, Predictions(table["text"].to_pylist(), gold, probabilities)
+        try:
+            return _read_predictions(path)
+        except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is no file of predictions as the scripts write it ({' '.join(str(error).split())}); "
+                "evaluate or train the run again."
+            ) from error
 
     def has_predictions(self, split: str) -> bool:
         """Whether the run was scored on this split."""
@@ -384,6 +381,19 @@ class RunFolder:
                     path.parent.rmdir()
 
 
+def _read_predictions(path: Path) -> tuple[list[str], Predictions]:
+    table = pyarrow.parquet.read_table(path)
+    columns = [name for name in table.column_names if name not in _PREDICTION_COLUMNS]
+    stored = (table.schema.metadata or {}).get(_LABEL_NAMES)
+    names: list[str] = json.loads(stored) if stored else columns
+    index = {name: number for number, name in enumerate(names)}
+    gold = np.zeros((len(table), len(names)), dtype=np.float32)
+    for row, labels in enumerate(table["labels"].to_pylist()):
+        gold[row, [index[label] for label in labels]] = 1
+    probabilities = np.array([table[column].to_numpy() for column in columns], dtype=np.float32).T
+    return names, Predictions(table["text"].to_pylist(), gold, probabilities)
+
+
 def _probability_columns(names: Sequence[str]) -> list[str]:
     """The column of each label's probabilities: its name, with `label:` before it where that is another column's."""
     taken, columns = {*_PREDICTION_COLUMNS, *names}, []
@@ -410,11 +420,14 @@ def _git_commit() -> str | None:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; `InputError` where it is missing or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; a finished run has one.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a JSON {type(content).__name__}; an object is expected.")
+    return content
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -329,13 +329,43 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         with pyarrow.parquet.ParquetFile(path) as file:
             _distinct(path.name, file.schema_arrow.names)
             for batch in file.iter_batches(ROWS_AT_A_TIME):
-                for cells in batch.to_pylist():
+                for cells, problem in _parquet_rows(batch):
                     number += 1
-                    yield Row(f"{path.name} row {number}", cells)
+                    yield Row(f"{path.name} row {number}", cells, problem)
     except (pyarrow.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from error
+
+
+def _parquet_rows(batch: pyarrow.RecordBatch) -> list[tuple[dict[str, Any], str | None]]:
+    """The rows of a batch, each with what is wrong with it: Arrow keeps what Python has no value for."""
+    try:
+        return [(cells, None) for cells in batch.to_pylist()]
+    except (UnicodeDecodeError, OverflowError, ValueError):  # somewhere among them
+        return [_parquet_row(batch, index) for index in range(len(batch))]
+
+
+def _parquet_row(batch: pyarrow.RecordBatch, index: int) -> tuple[dict[str, Any], str | None]:
+    cells: dict[str, Any] = {}
+    problem = None
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            cells[name] = column[index].as_py()
+        except (UnicodeDecodeError, OverflowError, ValueError) as error:
+            cells[name], problem = None, f"column {name!r} holds what cannot be read as {column.type} ({error})"
+    return cells, problem
+
+
+def half_a_character(text: str) -> bool:
+    """Whether a text holds half of a surrogate pair, which JSON can name and no file can hold."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 _TEXT_READERS = {

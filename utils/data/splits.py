@@ -33,7 +33,7 @@ from utils.data.files import FORMATS, NAMES_FILES, SPLIT_NAMES, find_files, is_d
 from utils.data.label_cells import Layout, Token, find_layout, read_cell
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.overview import overview
-from utils.data.rows import Row, kind_of, read_rows
+from utils.data.rows import Row, half_a_character, kind_of, read_rows
 
 # `fingerprint` of its configuration `simplified`
 GO_EMOTIONS_SHA256 = "806e1ac9805cf815758437d145efa5a804637c1afbba53769f893af5723b02df"
@@ -385,6 +385,8 @@ def _check_rows(
             problems.append(f"{row.place}: the text is {type(text).__name__}, not a string")
         elif not text.strip():
             problems.append(f"{row.place}: the text is empty")
+        elif half_a_character(text):
+            problems.append(f"{row.place}: the text holds half of a surrogate pair, which is no character")
         tokens: Sequence[Token] | None
         if layout is None:
             if problem := one_hot_problem(row, columns.labels):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-from utils.data.rows import Row
+from utils.data.rows import Row, half_a_character
 from utils.evaluation.thresholds import choose_labels
 from utils.inference.output import ADDED, kept_names, probability_column
 from utils.model.classifiers import Classifier
@@ -103,9 +103,6 @@ def text_problem(text: Any) -> str | None:
         return "the text is empty"
     if len(text) > MAX_CHARACTERS:
         return f"the text has {len(text):,} characters; accepted: up to {MAX_CHARACTERS:,}"
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return "the text holds half of a surrogate pair, which is no character"
+    if half_a_character(text):
+        return "the text holds half of a surrogate pair, which is no character"
     return None

@@ -15,6 +15,7 @@ import pyarrow.parquet
 from utils.data.rows import ROWS_AT_A_TIME, Row, kind_of, read_rows
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+DEEPEST = 40  # lists and objects in each other, in a column: Parquet's readers follow two levels for each, up to 100
 ROW_GROUP = 1 << 16  # rows that a joined Parquet file compresses together
 ADDED = {"labels": pyarrow.list_(pyarrow.string()), "scores": pyarrow.list_(pyarrow.float64())}
 _to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -154,7 +155,7 @@ def _common_type(kind: pyarrow.DataType, values: list[Any]) -> pyarrow.DataType:
 
 def _storable(kind: pyarrow.DataType) -> pyarrow.DataType:
     """The type itself if Parquet has it (it lacks objects without keys, for one), otherwise string."""
-    if pyarrow.types.is_null(kind):
+    if pyarrow.types.is_null(kind) or str(kind).count("<") > DEEPEST:
         return pyarrow.string()
     try:
         pyarrow.parquet.write_table(pyarrow.schema([("column", kind)]).empty_table(), io.BytesIO())
