@@ -135,8 +135,8 @@ def _head(file: BinaryIO) -> bytes:
     return file.peek(HEAD) if hasattr(file, "peek") else b""
 
 
-def _lines(name: str, file: BinaryIO) -> Iterator[tuple[str, str, str | None]]:
-    """Place, text without its line end, and problem of each line."""
+def _lines(name: str, file: BinaryIO, returns: bool = False) -> Iterator[tuple[str, str, str | None]]:
+    """Place, text without its line end, and problem of each line; `returns`: with the \\r of \\r\\n, if it has one."""
     head = _head(file)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         yield from _decoded_lines(name, file, "utf-16")
@@ -148,7 +148,8 @@ def _lines(name: str, file: BinaryIO) -> Iterator[tuple[str, str, str | None]]:
         for number, raw in enumerate(file, start=1):
             if number == 1:
                 raw = raw.removeprefix(codecs.BOM_UTF8)
-            raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+            raw = raw.removesuffix(b"\n")
+            raw = raw if returns else raw.removesuffix(b"\r")
             try:
                 yield f"{name} line {number}", raw.decode("utf-8"), None
             except UnicodeDecodeError as error:
@@ -248,7 +249,7 @@ def _csv_records(name: str, file: BinaryIO, separator: str) -> Iterator[tuple[st
     A quote that never closes would swallow the rows after it. So records of several lines are read strictly, and one
     that does not end well costs its first line alone: reading goes on with the next.
     """
-    lines = iter(_lines(name, file))
+    lines = iter(_lines(name, file, returns=True))  # in a quoted cell they belong to its text
     again: deque[tuple[str, str, str | None]] = deque()  # lines that a broken record had taken
     record: list[tuple[str, str, str | None]] = []
 

@@ -185,7 +185,10 @@ def _tsv(lines: list[list[str]]) -> str:
 
 def _csv(lines: list[list[str]]) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the other leaves a lone \r without quotes
+    for line in lines:
+        (quoted if any("\r" in cell for cell in line) else plain).writerow(line)
     return text.getvalue()
 
 
