@@ -36,6 +36,7 @@ from utils.console import InputError, one_sentence_errors, say
 from utils.data.splits import describe, label_names, load_splits, stratified_subset
 from utils.evaluation.report import results_table, score, write_report
 from utils.evaluation.thresholds import fit_thresholds
+from utils.locks import one_job
 from utils.model.baseline import label_probabilities
 from utils.publishing.finish import finish_run
 from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, write_bytes
@@ -58,11 +59,12 @@ class BaselineArguments:
             raise InputError("--n_jobs is 0; accepted: 1 or more processes, or -1 for all cores.")
 
 
+@one_job()
 def main(argv: list[str] | None = None) -> dict[str, float]:
     # 1. Arguments, all checked before anything is loaded.
     kinds = (DataArguments, BaselineArguments, ThresholdArguments, OutputArguments, CardArguments)
     data_args, args, threshold_args, output_args, card_args = parse_arguments(kinds, argv, __doc__, RECIPE)
-    run = output_args.open_run(args.output_dir)
+    run = output_args.open_run(args.output_dir, data_args.dataset_name)
 
     # 2. Comments and their emotions.
     splits = load_splits(data_args, args.seed)
@@ -88,8 +90,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     pipeline[-1].set_params(n_jobs=None)  # predicting takes longer to distribute than to do
     say(f"fitted {len(names)} classifiers in {seconds:.1f} s")
 
-    run.remove()
-    write_bytes(run.path / BASELINE_FILE, skops_io.dumps(pipeline))
+    run.begin()
+    with run.replace() as folder:
+        write_bytes(folder / BASELINE_FILE, skops_io.dumps(pipeline))
 
     # 5. Predict.
     predictions = {

@@ -27,6 +27,7 @@ from utils.data.splits import describe, label_names, load_splits, stratified_sub
 from utils.evaluation.predict import calibrate_run, predict_splits
 from utils.evaluation.report import results_table, score, write_report
 from utils.evaluation.thresholds import fit_thresholds
+from utils.locks import one_job
 from utils.model.loading import load_for_training, load_tokenizer, resolve_model
 from utils.publishing.finish import finish_run, plan_publication
 from utils.training.checkpoints import find_checkpoint, learned_from, require_same_origin
@@ -35,11 +36,13 @@ from utils.training.trainer import EmotionTrainer
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 
 
+@one_job()
 def main(argv: list[str] | None = None) -> dict[str, float]:
     # 1. Arguments, and access to the Hub if the run is to be published: all that can fail is checked before it starts.
     kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, CardArguments, FinetuneArguments)
     data_args, model_args, threshold_args, output_args, card_args, args = parse_arguments(kinds, argv, __doc__, RECIPE)
-    run = output_args.open_run(args.output_dir, args.resuming)
+    inputs = (data_args.dataset_name, model_args.model_name_or_path)
+    run = output_args.open_run(args.output_dir, *inputs, resume=args.resuming)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run)
     model_path, base_model = resolve_model(model_args.model_name_or_path)
     publication = plan_publication(args, card_args, run, data_args.dataset_name, base_model)
@@ -72,7 +75,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         origin=origin,
     )
     if not args.resuming:
-        run.remove()
+        run.begin()
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_run(run)
 

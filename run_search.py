@@ -29,6 +29,7 @@ from utils.arguments import (
 from utils.command_line import check_ranges
 from utils.console import InputError, one_sentence_errors, say
 from utils.data.splits import describe, load_splits, stratified_subset
+from utils.locks import one_job
 from utils.machine import is_main_process
 from utils.model.loading import load_for_training, load_tokenizer, resolve_model
 from utils.run_folder import RunFolder, write_csv, write_text
@@ -51,6 +52,7 @@ class SearchArguments:
         check_ranges(self, {"search_trials": (1, None)})
 
 
+@one_job()
 def main(argv: list[str] | None = None) -> Path:
     # 1. Arguments, and a folder that holds this search or none.
     finetuning = (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)

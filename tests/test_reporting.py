@@ -35,6 +35,7 @@ def scalars(folder):
 
 def test_tensorboard_gets_the_training_and_the_final_scores_in_the_runs_folder(finetune_arguments, tmp_path):
     run = tmp_path / "run"
+    RunFolder(run).begin()
     (run / "logs" / "tensorboard").mkdir(parents=True)
     (run / "logs" / "tensorboard" / "of-an-earlier-run").write_text("old")
     arguments = [*finetune_arguments, "--report_to", "tensorboard", "--output_dir", str(run), "--overwrite_output_dir"]
@@ -49,8 +50,10 @@ def test_tensorboard_gets_the_training_and_the_final_scores_in_the_runs_folder(f
     assert not [name for name in PUBLISHED if name.startswith("logs")]
     assert "tensorboard" not in (run / "README.md").read_text()
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"checkpoint-13", "checkpoint-26"}
-    RunFolder(run).remove()
-    assert list(run.iterdir()) == []
+    RunFolder(run).begin()
+    with RunFolder(run).replace():
+        pass
+    assert [path.name for path in run.iterdir()] == ["run_begun.json"]
 
 
 def test_reporting_changes_no_weight(finished_run, finetune_arguments, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import run_export
 import run_finetune
 import run_push
 from utils.console import InputError
+from utils.locks import one_job
 from utils.model import classifiers
 from utils.model.classifiers import load_classifier
 from utils.model.folding import CONFIG_KEY
@@ -29,22 +31,97 @@ from utils.run_folder import FILES, PUBLISHED, Predictions, RunFolder, files_to_
 TEXTS = ["so happy today", "this is disgusting", "ok", "thank you all so much"]
 
 
-def test_a_folder_that_holds_a_run_is_refused_or_cleared_of_that_run_alone(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    RunFolder.create(str(tmp_path), overwrite=False)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "all_results.json").write_text("{}")
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@one_job()
+def opened(folder: Path, *inputs: Path, overwrite: bool = True, resume: bool = False) -> RunFolder:
+    return RunFolder.create(str(folder), overwrite, resume, list(map(str, inputs)))
+
+
+def fill(folder: Path, *names: str, content: bytes = b"") -> Path:
+    for name in names:
+        write_bytes(folder / name, content or name.encode())
+    return folder
+
+
+CHECKPOINT = "checkpoints/checkpoint-1/model.safetensors"
+MINE = ("notes.txt", "checkpoints/mine.txt", "logs/slurm.out", "replaced/mine.txt", "plots/mine.csv")
+
+
+def test_a_folder_that_holds_a_run_is_refused_or_replaced_by_a_new_one(tmp_path):
+    fill(tmp_path, *MINE)
+    run = opened(tmp_path, overwrite=False)
+    run.begin()
+    fill(tmp_path, "config.json", "vocab.txt", "README.md", "plots/old.png", CHECKPOINT, "logs/trackio/x.db")
     with pytest.raises(InputError, match="already holds a run") as caught:
-        RunFolder.create(str(tmp_path), overwrite=False)
+        opened(tmp_path, overwrite=False)
     assert "--overwrite_output_dir" in str(caught.value)
-    RunFolder.create(str(tmp_path), overwrite=False, resume=True)
-    RunFolder.create(str(tmp_path), overwrite=True)
-    RunFolder(tmp_path).remove()
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    opened(tmp_path, overwrite=False, resume=True)
+    before = everything(tmp_path)
+    opened(tmp_path).begin()
+    moved = {name: f"replaced/{name}" for name in (CHECKPOINT, "logs/trackio/x.db")}
+    assert everything(tmp_path) == {moved.get(name, name): content for name, content in before.items()}
+    fill(tmp_path, CHECKPOINT, content=b"of the new run")
+    with run.replace() as folder:
+        fill(folder, "config.json", content=b"new")
+    mine = {name: name.encode() for name in MINE}
+    assert everything(tmp_path) == mine | {
+        "config.json": b"new", CHECKPOINT: b"of the new run", "run_begun.json": before["run_begun.json"]
+    }  # fmt: skip
+    assert not (tmp_path / "replaced" / "checkpoints").exists()
+
+
+def test_a_run_that_was_to_replace_another_and_came_to_no_end_is_replaced_in_its_place(tmp_path):
+    run = RunFolder(tmp_path)
+    run.begin()
+    fill(tmp_path, "config.json", CHECKPOINT, content=b"first")
+    run.begin()
+    fill(tmp_path, CHECKPOINT, content=b"second")
+    run.begin()
+    assert everything(tmp_path)[f"replaced/{CHECKPOINT}"] == b"first"
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("names", [["config.json", "model.safetensors", "tokenizer.json", "README.md"], ["run.json"],
+                                   ["plots/mine.png"], ["trainer_state.json", "config.json"]])  # fmt: skip
+def test_what_no_run_wrote_is_never_removed(tmp_path, names):
+    """A base model, a dataset's card, a checkpoint of somebody's: under names that a run's files have, too."""
+    before = everything(fill(tmp_path, *names, content=b"{}"))
+    for overwrite in (True, False):
+        with pytest.raises(InputError, match="says that a run of this project wrote that; give another folder"):
+            opened(tmp_path, overwrite=overwrite)
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"overwrite": False}])
+@pytest.mark.parametrize("own", [".", CHECKPOINT.rpartition("/")[0], "predictions/test.parquet"])
+def test_a_run_does_not_replace_what_it_reads(tmp_path, own, options):
+    """Its data, its base model, or a checkpoint of the run that it is to replace."""
+    RunFolder(tmp_path).begin()
+    before = everything(fill(tmp_path, "config.json", CHECKPOINT, "predictions/test.parquet"))
+    with pytest.raises(InputError, match="which would be replaced; give another folder"):
+        opened(tmp_path / "plots" / "..", tmp_path / own, **options)
+    assert everything(tmp_path) == before
+    opened(tmp_path, tmp_path / "data.csv", tmp_path.parent)
+
+
+def test_a_run_of_an_earlier_version_is_known_by_its_record(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    (run / "run_begun.json").unlink()
+    opened(run)
+    (run / "run.json").unlink()
+    with pytest.raises(InputError, match="give another folder"):
+        opened(run)
+
+
+def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
+    fill(tmp_path, "notes.txt")
     with pytest.raises(InputError, match="is a file"):
-        RunFolder.create(str(tmp_path / "notes.txt"), overwrite=True)
+        opened(tmp_path / "notes.txt")
     with pytest.raises(InputError, match="cannot be made"):
-        RunFolder.create(str(tmp_path / "notes.txt" / "run"), overwrite=True)
+        opened(tmp_path / "notes.txt" / "run")
 
 
 def test_the_table_knows_every_file_of_a_run_and_whom_it_concerns(finished_run, baseline_run):
@@ -198,7 +275,7 @@ def run_files(folder: Path) -> dict[str, bytes]:
     """All files of a run by name, but the card, which is written after the change."""
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items()
-            if name != "README.md" and not name.startswith(".run_change.unfinished")}  # fmt: skip
+            if name not in ("README.md", ".lock") and not name.startswith(".run_change.unfinished")}  # fmt: skip
 
 
 @pytest.mark.parametrize("action", ["fold", "unfold"])
@@ -218,9 +295,12 @@ def test_folders_that_a_run_does_not_write_are_not_touched(small_run, tmp_path):
     for name in ("pending", "plots", "onnx", ".run_change"):
         write_bytes(run / name / "mine.csv", b"mine")
     load_classifier(run)
-    RunFolder(run).remove()
+    RunFolder(run).begin()
+    (run / ".run_change" / "mine.csv").rename(run / "mine.csv")
+    with RunFolder(run).replace():
+        pass
     left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    assert left == {f"{name}/mine.csv" for name in ("pending", "plots", "onnx", ".run_change")}
+    assert left == {"run_begun.json", "mine.csv", *(f"{name}/mine.csv" for name in ("pending", "plots", "onnx"))}
 
 
 def test_two_processes_do_not_change_a_run_at_the_same_time(small_run, tmp_path):
@@ -233,7 +313,7 @@ def test_two_processes_do_not_change_a_run_at_the_same_time(small_run, tmp_path)
     with run.change() as folder:
         (folder / "config.json").write_bytes(before["config.json"])
         done = run_python("-c", code, run)
-        assert "is being changed by another process" in done.stderr
+        assert re.search(rf"{run} is being written by process {os.getpid()} on \S+; wait", done.stderr)
     assert model_files(run.path) == before
     assert run_python("-c", code, run).returncode == 0  # the lock went with the change
 

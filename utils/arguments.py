@@ -152,9 +152,9 @@ class OutputArguments:
         default=False, metadata={"help": "replace the run that output_dir already holds"}
     )
 
-    def open_run(self, output_dir: str | None, resume: bool = False) -> RunFolder:
-        """The folder for a new run, or of the one to be resumed; see `RunFolder.create`."""
-        return RunFolder.create(output_dir, self.overwrite_output_dir, resume)
+    def open_run(self, output_dir: str | None, *inputs: str, resume: bool = False) -> RunFolder:
+        """The folder for a new run, or of the one to be resumed, which reads `inputs`; see `RunFolder.create`."""
+        return RunFolder.create(output_dir, self.overwrite_output_dir, resume, inputs)
 
 
 @dataclass

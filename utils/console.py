@@ -5,11 +5,11 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from utils.machine import is_main_process
+from utils.machine import is_launched_with_others, is_main_process
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOMEM)
 _KEPT = "what was finished before is kept"
@@ -51,6 +51,24 @@ def table(text: str, names: Sequence[str], scores: Sequence[float]) -> str:
     if not names:
         lines.append("  (no emotion reaches its threshold)")
     return "\n".join(lines) + "\n"
+
+
+def refused_together(action: Callable[[], object]) -> None:
+    """Do something in the main process; where that is refused, all processes of a launch are, with its sentence."""
+    if not is_launched_with_others():
+        action()
+        return
+    from accelerate.utils import broadcast_object_list
+
+    said: list[str | None] = [None]
+    if is_main_process():
+        try:
+            action()
+        except (InputError, OSError) as error:
+            said = [str(error)]
+    broadcast_object_list(said)
+    if said[0] is not None:
+        raise InputError(said[0])
 
 
 @contextmanager

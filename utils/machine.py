@@ -26,6 +26,13 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def is_launched_with_others() -> bool:
+    """Whether a launcher has started several processes that have found each other."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return False
+    return bool(PartialState._shared_state) and PartialState().num_processes > 1
+
+
 def leave_together() -> None:
     """Wait until every process has come here, then close the process group.
 

@@ -14,8 +14,9 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -23,13 +24,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from utils.console import InputError
-from utils.machine import is_main_process
-
-try:
-    import fcntl
-except ImportError:  # Windows: without locks, two processes must not change one run at the same time
-    fcntl = None  # type: ignore[assignment]
+from utils.console import InputError, refused_together
+from utils.locks import held, hold
 
 CONFIG_FILE = "config.json"
 BASELINE_FILE = "baseline.skops"
@@ -43,6 +39,8 @@ STATE_FILE = "trainer_state.json"
 CARD_FILE = "README.md"
 CHECKPOINTS = "checkpoints"
 LOGS = "logs"
+MARKER_FILE = "run_begun.json"  # whose folder this is: what stands in it under a run's names may be replaced
+REPLACED = "replaced"  # an earlier run's checkpoints and logs, until the new run has a model
 ONNX_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}  # as transformers.js and optimum look
 EXPORT_FILE = "onnx/export.json"
 PREDICTIONS = "predictions"  # of the model, thresholds taken out
@@ -62,6 +60,13 @@ class RunFile(NamedTuple):
 
 
 FILES = (
+    RunFile(MARKER_FILE, "start", False),
+    RunFile(f"{REPLACED}/{CHECKPOINTS}/checkpoint-*", "replacing", False),
+    RunFile(f"{REPLACED}/{LOGS}/*", "replacing", False),
+    RunFile(f"{CHECKPOINTS}/checkpoint-*", "checkpoints", False),
+    RunFile(f"{LOGS}/tensorboard", "checkpoints", False),  # what --report_to keeps here
+    RunFile(f"{LOGS}/trackio", "checkpoints", False),
+    RunFile(f"{LOGS}/wandb", "checkpoints", False),
     RunFile(CONFIG_FILE, "training", True, "any"),
     RunFile("model.safetensors", "training", True, "torch"),
     RunFile("model-?????-of-?????.safetensors", "training", True, "torch"),
@@ -83,8 +88,6 @@ FILES = (
     RunFile("chat_template.jinja", "training", True, "any"),
     RunFile(BASELINE_FILE, "training", True, "any"),
     RunFile(STATE_FILE, "training", False),
-    RunFile(CHECKPOINTS, "training", False),
-    RunFile(LOGS, "training", False),  # what --report_to keeps here
     RunFile(CALIBRATION_FILE, "calibration", True),
     RunFile(UNCALIBRATED_LAYER, "calibration", False),
     RunFile(f"{UNCALIBRATED}/*.parquet", "calibration", False),
@@ -112,10 +115,12 @@ AFTER_TRAINING = (
 )  # steps whose files belong to one state of the model
 PUBLISHED = tuple(file.name for file in FILES if file.published)
 
+_LOCK = ".lock"  # who is writing the run
 _CHANGE = ".run_change"  # a whole change that is being put into its place; `.run_change.unfinished` until it is whole
 _REMOVED = "removed.json"  # in it: the files that the change removes
 _STATE = (CONFIG_FILE, THRESHOLDS_FILE, "model.safetensors", "model.safetensors.index.json")
 _UNFINISHED = ".unfinished"
+_SETTLED_WITHIN = 60  # seconds: how long one who reads the run waits for one who puts a change into its place
 _PREDICTION_COLUMNS = ("text", "labels")  # of the predictions; all others are probabilities
 _LABEL_NAMES = b"label_names"  # in their metadata, as a JSON list, where a column is not called like its label
 _PACKAGES = ("accelerate", "datasets", "evaluate", "huggingface-hub", "iterative-stratification", "numpy",
@@ -142,36 +147,74 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._locks = 0
 
     def __str__(self) -> str:
         return str(self.path)
 
     @classmethod
-    def create(cls, output_dir: str | None, overwrite: bool, resume: bool = False) -> "RunFolder":
-        """The folder, made if need be.
+    def create(
+        cls, output_dir: str | None, overwrite: bool, resume: bool = False, inputs: Sequence[str] = ()
+    ) -> "RunFolder":
+        """The folder, made if need be, and held until the job ends; see `utils.locks`. Nothing in it is changed yet.
+
+        Args:
+            overwrite: a run that is there may be replaced, see `begin`.
+            resume: it is to go on.
+            inputs: data and model that the run reads, by path or by an id on the Hub.
 
         Raises:
-            InputError: it already holds a run that is neither to be resumed nor replaced, or cannot be made.
+            InputError: it holds a run that is neither to be resumed nor replaced, or files of somebody else's under a
+                run's names, or an input; another process is writing it; or it cannot be made.
         """
         if not output_dir:
             raise InputError("--output_dir is missing; give the folder that the run is to be written to.")
-        folder = Path(output_dir)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"--output_dir {folder} is a file; give a folder.")
-        cls(folder).settle()
-        held = [path.name for path in cls(folder)._present(FILES)]
-        if held and not (overwrite or resume):
-            raise InputError(
-                f"--output_dir {folder} already holds a run ({', '.join(held[:3])}{', …' if len(held) > 3 else ''}); "
-                "give another folder, --resume_from_checkpoint to go on with it, or --overwrite_output_dir to replace "
-                "it."
-            )
+        run = cls(output_dir)
+        refused_together(lambda: run._open(overwrite, resume, [Path(os.path.expanduser(name)) for name in inputs]))
+        return run
+
+    def _open(self, overwrite: bool, resume: bool, inputs: Sequence[Path]) -> None:
+        self._require_room(overwrite, resume, inputs)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            hold(self.path / _LOCK, self)
         except OSError as error:
-            raise InputError(f"--output_dir {folder} cannot be made ({error.strerror}); give another place.") from error
-        return cls(folder)
+            raise InputError(f"--output_dir {self} cannot be made ({error.strerror}); give another place.") from error
+        self.settle()
+        self._require_room(overwrite, resume, inputs)  # what held it until now may have come to its end
+
+    def _require_room(self, overwrite: bool, resume: bool, inputs: Sequence[Path]) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"--output_dir {self} is a file; give a folder.")
+        present = self._present(file for file in FILES if file.written_by != "start")
+        names = [str(path.relative_to(self.path)) for path in present]
+        shown = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+        written = [self.path.resolve(), *(path.resolve() for path in present if not resume)]
+        for source in filter(os.path.exists, inputs):
+            if source.resolve() == written[0] or any(
+                path in (source.resolve(), *source.resolve().parents) for path in written[1:]
+            ):
+                raise InputError(
+                    f"--output_dir {self}: the run reads {source}, which would be replaced; give another folder."
+                )
+        if names and not resume and not self._is_ours():
+            raise InputError(
+                f"--output_dir {self} holds {shown}, and neither {MARKER_FILE} nor {RUN_FILE} says that a run of this "
+                "project wrote that; give another folder."
+            )
+        if names and not (overwrite or resume):
+            raise InputError(
+                f"--output_dir {self} already holds a run ({shown}); give another folder, --resume_from_checkpoint to "
+                "go on with it, or --overwrite_output_dir to replace it."
+            )
+
+    def _is_ours(self) -> bool:
+        """Whether a run of this project was begun here, or, before there was a marker, finished."""
+        if (self.path / MARKER_FILE).is_file():
+            return True
+        try:
+            return {"arguments", "dataset", "packages"} <= self.read(RUN_FILE).keys()
+        except (InputError, AttributeError):
+            return False
 
     @property
     def holds_a_run(self) -> bool:
@@ -197,13 +240,27 @@ class RunFolder:
         if not (self.path / STRATEGIES_FILE).is_file():
             raise InputError(f"{self} is not a finished run: it has no {STRATEGIES_FILE}.")
 
-    def remove(self) -> None:
-        """Remove the run; what a run does not write is not touched. Of several processes, the main one does it."""
-        if not is_main_process():
-            return
-        self.settle()
+    def begin(self) -> None:
+        """Begin a new run in the folder, which `create` has opened for it, of all processes together.
+
+        What an earlier run left stays as it is until the new model takes its place, see `replace`; its checkpoints and
+        logs are set aside.
+        """
+        refused_together(self._begin)
+
+    def _begin(self) -> None:
         shutil.rmtree(self.path / (_CHANGE + _UNFINISHED), ignore_errors=True)
-        self._remove(path.relative_to(self.path) for path in self._present(FILES))
+        write_json(self.path / MARKER_FILE, {"about": "--overwrite_output_dir may replace the run in this folder"})
+        for path in self._present(file for file in FILES if file.written_by == "checkpoints"):
+            name = path.relative_to(self.path)
+            aside = self.path / REPLACED / name
+            if aside.exists():  # then this one is of a run that was to replace it, and came to no end
+                self._remove([name])
+            else:
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(aside)
+                with suppress(OSError):  # somebody else's files are in it
+                    path.parent.rmdir()
 
     def read(self, name: str) -> dict[str, Any]:
         """The object in a JSON file of the folder."""
@@ -312,36 +369,30 @@ class RunFolder:
                 shutil.rmtree(staged, ignore_errors=True)
             self._settle()
 
-    def settle(self) -> None:
-        """Finish a change that was cut short in the middle; without one, nothing happens."""
-        if (self.path / _CHANGE).is_dir():
-            with self.exclusive(wait=True):
-                self._settle()
+    def replace(self) -> AbstractContextManager[Path]:
+        """`change` for a new model; whatever else is left of an earlier run goes at the same moment."""
+        return self.change(outdated=("training", *AFTER_TRAINING, "replacing"))
 
-    @contextmanager
-    def exclusive(self, wait: bool = False) -> Iterator[None]:
-        """Keep other processes from changing the run meanwhile; the lock ends with this process, however that ends.
+    def settle(self) -> None:
+        """Finish a change that was cut short in the middle; without one, nothing happens.
 
         Raises:
-            InputError: another one is changing it, and `wait` is False.
+            InputError: another process is about to do so, and does not get on with it.
         """
-        if self._locks or fcntl is None:
-            yield
-            return
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            os.close(folder)
-            raise InputError(f"{self} is being changed by another process; try again when that has ended.") from error
-        except OSError:  # a file system without locks
-            pass
-        self._locks += 1
-        try:
-            yield
-        finally:
-            self._locks -= 1
-            os.close(folder)
+        waited_until = time.monotonic() + _SETTLED_WITHIN
+        while (self.path / _CHANGE).is_dir():
+            try:
+                with self.exclusive():
+                    self._settle()
+                    return
+            except InputError:
+                if time.monotonic() > waited_until:
+                    raise
+                time.sleep(0.05)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other processes from writing the run meanwhile; see `utils.locks.held`."""
+        return held(self.path / _LOCK, self)
 
     def state(self) -> list[tuple[int, int] | None]:
         """What tells one state of the run's model from another: two that are equal hold the same files."""
@@ -376,9 +427,9 @@ class RunFolder:
             else:
                 path.unlink(missing_ok=True)
             path.with_name(path.name + _UNFINISHED).unlink(missing_ok=True)
-            if path.parent != self.path:
-                with suppress(OSError):  # somebody else's files are in it
-                    path.parent.rmdir()
+            with suppress(OSError):  # somebody else's files are in it
+                for folder in (self.path / name).relative_to(self.path).parents[:-1]:
+                    (self.path / folder).rmdir()
 
 
 def _read_predictions(path: Path) -> tuple[list[str], Predictions]:

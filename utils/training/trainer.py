@@ -28,7 +28,7 @@ from utils.arguments import FinetuneArguments
 from utils.data.encoding import encode, shortest_first
 from utils.evaluation.scores import compute_metrics as threshold_sweep
 from utils.model.head import head_parameters
-from utils.run_folder import AFTER_TRAINING, CHECKPOINTS, LOGS, STATE_FILE, RunFolder
+from utils.run_folder import CHECKPOINTS, LOGS, STATE_FILE, RunFolder
 from utils.training.batches import StepBatches
 from utils.training.checkpoints import mark_whole
 from utils.training.distillation import mix_in_teachers
@@ -181,11 +181,11 @@ class EmotionTrainer(Trainer):
             mark_whole(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}", self._origin)
 
     def save_run(self, run: RunFolder) -> None:
-        """Write model, tokenizer and log history into the run's folder; what an earlier model left there is removed.
+        """Write model, tokenizer and log history into the run's folder, in the place of what an earlier run left there.
 
         Every process calls it, and leaves it when all is written.
         """
-        with run.change(outdated=AFTER_TRAINING) if self.args.should_save else nullcontext(run.path) as folder:
+        with run.replace() if self.args.should_save else nullcontext(run.path) as folder:
             self.save_model(str(folder))
             if self.args.should_save:
                 (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json says the same in the open
