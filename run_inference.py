@@ -24,11 +24,13 @@ from accelerate import PartialState
 
 from utils.command_line import plain_parser
 from utils.console import InputError, note, one_sentence_errors, table
+from utils.data.files import Watch
 from utils.data.rows import READERS, Row, count_rows, input_problem, read_rows, separator_note, stream_kind
-from utils.inference.jobs import classify_file, open_parts
+from utils.inference.jobs import claim, classify_file, open_parts
 from utils.inference.label_rows import RowClassifier, windows
 from utils.inference.output import SUFFIXES, output_problem
 from utils.inference.parts import digest
+from utils.locks import one_job
 from utils.machine import leave_together, share_cores
 from utils.model.classifiers import PRECISIONS, load_classifier, model_files, model_folder, settle_precision
 from utils.progress import Progress
@@ -64,6 +66,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="auto: int8 with onnx, else bf16 where it is faster",
     )
+    add("--overwrite_output", action="store_true", help="replace output_file, or unfinished parts of it")
     add("--resume", action="store_true", help="go on where a killed run with the same arguments stopped")
     add("--use_cpu", action="store_true", help="do not use a GPU")
     args = parser.parse_args(argv)
@@ -123,9 +126,13 @@ def read_input(args: argparse.Namespace) -> tuple[list[str], Iterator[Row]]:
     return list(first.cells), itertools.chain([first], rows)
 
 
+@one_job()
 def main(argv: list[str] | None = None) -> int:
     # 1. Arguments and input, checked before the model is loaded.
     args, state = parse(argv), PartialState()
+    if args.output_file:
+        claim(args.output_file, args.resume, args.overwrite_output)
+    source = Watch([args.input_file] if args.input_file else [])
     columns, rows = read_input(args)
     total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
     on_cpu = state.device.type == "cpu"
@@ -133,6 +140,7 @@ def main(argv: list[str] | None = None) -> int:
         share_cores()
     precision = settle_precision(args.precision, args.backend, on_cpu)
     model = model_folder(args.model, args.backend, precision)
+    weights = Watch(model_files(model, args.backend, precision))
     if args.output_file:
         settings = {
             key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one", "all_scores")
@@ -142,9 +150,12 @@ def main(argv: list[str] | None = None) -> int:
 
     # 2. The model and its thresholds.
     classifier, thresholds = load_classifier(model, state.device, args.backend, precision)
+    weights.require_unchanged()
     if args.output_file:
         all_scores = classifier.labels if args.all_scores else ()
-        parts = open_parts(args.output_file, args.input_file, settings, args.resume, columns, all_scores)
+        parts = open_parts(
+            args.output_file, args.input_file, settings, args.resume, args.overwrite_output, columns, all_scores
+        )
     if args.threshold is not None:
         thresholds[:] = args.threshold
     elif args.top_k is not None:
@@ -155,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.output_file:
         done = sum(part.rows for part in parts.finished().values())
         progress = Progress(total, done, state.is_main_process, state.num_processes)
-        unclassified = classify_file(named, rows, parts, progress, resumable=args.input_file is not None)
+        unclassified = classify_file(named, rows, parts, progress, args.input_file is not None, source)
     else:
         progress = Progress(shown=False)
         for window in windows(rows):

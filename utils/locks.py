@@ -12,8 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from utils.console import InputError, refused_together
+from utils.console import InputError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _NOTE_WITHIN = 0.5  # seconds: who has just taken a lock has not yet said so
@@ -36,14 +40,13 @@ def one_job() -> Iterator[None]:
 def hold(lock: Path, output: object) -> None:
     """Hold `output` by the file `lock` until the job ends.
 
-    Several processes of one launch are one job: the main one holds what all of them write.
+    Several processes of one launch are one job: the main one holds what all of them write; see `refused_together`.
 
     Raises:
         InputError: another process holds it; the sentence says which, and on which machine.
-        OSError: the lock's file cannot be made. The processes of a launch all get an InputError instead.
+        OSError: the lock's file cannot be made.
     """
-    job = _jobs[-1]
-    refused_together(lambda: job.enter_context(held(lock, output)))
+    _jobs[-1].enter_context(held(lock, output))
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def _locked(path: Path, output: object) -> Iterator[None]:
     _holder(path, output)  # a file of this name that is no lock is nobody's to write to
     file = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=sign)
     try:
-        file.acquire()
+        _acquire(file, path)
     except Timeout as error:
         raise InputError(
             f"{output} is being written by {_named(path, output)}; wait until that has ended, or give another place."
@@ -81,6 +84,8 @@ def _locked(path: Path, output: object) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        with suppress(OSError):
+            path.unlink()
         yield
         return
     try:
@@ -89,6 +94,21 @@ def _locked(path: Path, output: object) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()  # while it is held: who waits for it finds that it is gone, and makes another
         file.release()
+
+
+def _acquire(file: "FileLock", path: Path) -> None:
+    """Take the lock, or raise Timeout where somebody has it, or OSError where its file cannot be made."""
+    from filelock import Timeout
+
+    for _ in range(3):
+        try:
+            file.acquire()
+            return
+        except Timeout:
+            if path.exists():
+                raise
+        # Somebody has let go of it and removed the file at this moment, or there can be no file here, as in /proc.
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def _named(path: Path, output: object) -> str:

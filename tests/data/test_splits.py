@@ -9,6 +9,7 @@ from conftest import run_python
 
 from utils.arguments import DataArguments
 from utils.console import InputError
+from utils.data import splits
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.splits import fingerprint, label_names, load_splits, regroup, stratified_subset
 
@@ -73,6 +74,30 @@ def test_every_problem_is_reported_with_file_and_line(tmp_path):
             line,
             message,
         )
+
+
+@pytest.mark.parametrize("changed", ["train.csv", "validation.csv", "emotions.txt"])
+@pytest.mark.parametrize("way", ["folder", "file"])
+def test_data_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch, way, changed):
+    """Half of the rows would be those of one version, and half of another's, or train's of one and validation's."""
+    (tmp_path / "emotions.txt").write_text("\n".join(GO_EMOTIONS))
+    files = [write(tmp_path, ".csv", split, ROWS * 9) for split in ("train", "validation")]
+    read = splits.read_rows
+
+    def read_and_change(path, **options):
+        yield from read(path, **options)
+        if path == files[0]:
+            (tmp_path / changed).write_text((tmp_path / changed).read_text() + "\n")
+
+    args = DataArguments(str(tmp_path if way == "folder" else files[0]))
+    loaded = fingerprint(load_splits(args))
+    with monkeypatch.context() as patch:
+        patch.setattr(splits, "read_rows", read_and_change)
+        if way == "file" and changed == "validation.csv":
+            assert fingerprint(load_splits(args)) == loaded  # it is not read
+        else:
+            with pytest.raises(InputError, match=rf"{changed} was changed while it was read"):
+                load_splits(args)
 
 
 def test_only_the_first_twenty_problems_are_listed(tmp_path):

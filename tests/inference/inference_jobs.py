@@ -46,7 +46,7 @@ def arrange(kill: str) -> None:
 
         output.OutputFile.join = join
     elif when == "joined":
-        parts.PartFolder.remove = die
+        parts.PartFolder.remove = lambda folder: folder.output.path.exists() and die()
     else:
         write, written = parts.PartFolder.write, []
 

@@ -199,7 +199,7 @@ def test_parts_of_another_job_are_not_added_to(killed, comments, finished_run, b
             run_inference.main([*start, *options])
         return str(caught.value)
 
-    assert "holds 4 finished part(s) of an earlier run; go on with it (--resume), or remove that folder" in refused()
+    assert "holds 4 finished part(s) of an earlier run; go on with it (--resume), or start again (--overw" in refused()
     assert "its threshold was None, now it is 0.3" in refused("--resume", "--threshold", "0.3")
     assert "its precision was fp32, now it is bf16" in refused("--resume", "--precision", "bf16")
     assert "its model had other content" in refused("--resume", model=baseline_run)
@@ -286,7 +286,7 @@ def test_compressed_input(finished_run, tmp_path, source):
     for broken in (content[:-5], b"never compressed\n"):
         given.write_bytes(broken)
         with pytest.raises(InputError, match="the compressed file is broken or cut short"):
-            run_inference.main(arguments)
+            run_inference.main([*arguments, "--overwrite_output"])
 
 
 def test_parquet_keeps_its_types(finished_run, tmp_path):
@@ -325,7 +325,8 @@ def test_json_columns_of_several_types_become_one(finished_run, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_file(job, finished_run, tmp_path):
-    arguments = ["--model", str(finished_run), "--precision", "fp32", "--output_file", str(tmp_path / "out.jsonl")]
+    arguments = ["--model", str(finished_run), "--precision", "fp32", "--output_file", str(tmp_path / "out.jsonl"),
+                 "--overwrite_output"]  # fmt: skip
     sizes = (2048, 20_480)
     for rows in sizes:
         with (tmp_path / f"{rows}.jsonl").open("w") as file:

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from utils.console import InputError
@@ -12,6 +12,34 @@ SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "val
 FORMATS = [suffix for suffix in READERS if suffix != ".txt"]
 NAMES_FILES = ("emotions.txt", "labels.txt")
 _SHARD = re.compile(r"[-_.](?P<number>\d+)(?:-of-(?P<all>\d+))?")
+
+
+class ChangedError(InputError):
+    """A file is not what it was when reading it began."""
+
+
+class Watch:
+    """Whether files stay what they are while they are read: known by size, time of change and place on the disk."""
+
+    def __init__(self, paths: Iterable[Path]):
+        self._seen = [(path, _stamp(path)) for path in paths]
+
+    def require_unchanged(self) -> None:
+        """Raise `ChangedError` if one of them is another than before."""
+        for path, before in self._seen:
+            if _stamp(path) != before:
+                raise ChangedError(
+                    f"{path} was changed while it was read; what was read of it is not used. Start again when nothing "
+                    "writes to it any more."
+                )
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev
 
 
 def find_files(folder: Path) -> dict[str, list[Path]]:

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from utils.arguments import HUB_DATASET, DataArguments
 from utils.console import InputError, say
 from utils.data.columns import Columns, find_columns, one_hot_ids, one_hot_problem
-from utils.data.files import FORMATS, NAMES_FILES, SPLIT_NAMES, find_files, is_data_file, read_names
+from utils.data.files import FORMATS, NAMES_FILES, SPLIT_NAMES, Watch, find_files, is_data_file, read_names
 from utils.data.label_cells import Layout, Token, find_layout, read_cell
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.overview import overview
@@ -60,6 +61,7 @@ def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
     Raises:
         InputError: the dataset cannot be loaded, a split is missing, its labels are not understood, or rows are broken.
     """
+    watch = Watch(_local_files(args))
     source = _read(args)
     if not source.rows or not any(source.rows.values()):
         raise InputError(f"{source.where} has no rows.")
@@ -67,6 +69,7 @@ def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
     problems: list[str] = []
     rows = {split: _good_rows(split_rows, columns, problems) for split, split_rows in source.rows.items()}
     names = _known_names(args, source, columns)
+    watch.require_unchanged()  # all of it is in memory now
     layout = None
     if not columns.one_hot:
         cells = [row.cells[columns.labels[0]] for row in rows["train"]]
@@ -228,6 +231,19 @@ def _read(args: DataArguments) -> Source:
             "without."
         )
     return source
+
+
+def _local_files(args: DataArguments) -> list[Path]:
+    """The files that a local dataset is read from, as far as they can be found."""
+    path = DEMO_FOLDER if args.dataset_name == "demo" else Path(args.dataset_name).expanduser()
+    if not path.is_dir():
+        return [path.parent / name for name in (path.name, *NAMES_FILES)] if path.is_file() else []
+    files = [path / name for name in NAMES_FILES]
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return files + [saved for pattern in ("*", "*/*") for saved in path.glob(pattern) if saved.is_file()]
+    with suppress(InputError):  # which says what is wrong with the folder, and is raised again when it is read
+        files += [file for part in find_files(path).values() for file in part]
+    return files
 
 
 def is_data_name(path: Path) -> bool:

@@ -9,25 +9,48 @@ from typing import Any, TypeVar
 
 from accelerate import PartialState
 
+from utils.console import InputError, note, refused_together
+from utils.data.files import ChangedError, Watch
 from utils.data.rows import Row, kind_of
 from utils.inference.label_rows import WINDOW, Prepared, RowClassifier, windows
 from utils.inference.output import OutputFile, added_columns, table_schema
-from utils.inference.parts import PartFolder, digest
+from utils.inference.parts import ROWS, PartFolder, digest
+from utils.locks import hold
 from utils.machine import is_main_process
 from utils.progress import Progress
 
 Item = TypeVar("Item")
 
 
+def claim(output_file: Path, resume: bool, overwrite: bool) -> None:
+    """Hold the output until the job ends, and see that nothing is in its place, for all processes together.
+
+    Raises:
+        InputError: another job is writing it, or it is there and is neither gone on with nor replaced; see
+            `PartFolder.require_room`.
+    """
+
+    def main_process() -> None:
+        try:
+            output_file.parent.mkdir(parents=True, exist_ok=True)
+            hold(output_file.with_name(f"{output_file.name}.lock"), output_file)
+        except OSError as error:
+            raise InputError(f"{output_file} cannot be written ({error.strerror}); give another place.") from error
+        PartFolder(OutputFile(output_file)).require_room(resume, overwrite)
+
+    refused_together(main_process)
+
+
 def open_parts(
     output_file: Path,
     input_file: Path | None,
     settings: dict[str, Any],
-    resume: bool,
+    resume: bool = False,
+    overwrite: bool = False,
     columns: Sequence[str] = (),
     all_scores: Sequence[str] = (),
 ) -> PartFolder:
-    """Where the output's parts go; for `resume`, the first process has checked what an earlier run left there.
+    """Where the output's parts go; for `resume` and `overwrite`, see `PartFolder.begin`.
 
     Args:
         input_file: None for texts that cannot be read again.
@@ -38,22 +61,34 @@ def open_parts(
     is_table, text_column = kind_of(output_file)[0] != ".jsonl", settings["text_column"]
     schema = table_schema(input_file, columns, text_column, added_columns(all_scores)) if is_table else None
     parts = PartFolder(OutputFile(output_file, schema))
-    if is_main_process():
+
+    def main_process() -> None:
         source = digest([input_file]) if input_file else None
-        if note := parts.begin({**settings, "rows a part": WINDOW, "input": source}, resume):
-            print(note, file=sys.stderr)
-    PartialState().wait_for_everyone()
+        if said := parts.begin({**settings, ROWS: WINDOW, "input": source}, resume, overwrite):
+            note(said)
+
+    refused_together(main_process)
     return parts
 
 
 def classify_file(
-    classifier: RowClassifier, rows: Iterable[Row], parts: PartFolder, progress: Progress, resumable: bool
+    classifier: RowClassifier,
+    rows: Iterable[Row],
+    parts: PartFolder,
+    progress: Progress,
+    resumable: bool,
+    source: Watch | None = None,
 ) -> int:
     """Classify all rows that no finished part holds, join the parts, and return how many rows stay unclassified.
 
     The windows of rows are dealt out to the processes in turn, each becomes a part, and the first process joins them
-    (the others return 0). `resumable`: the rows can be read again, so parts outlive an error.
+    (the others return 0).
+
+    Args:
+        resumable: the rows can be read again, so parts outlive an error.
+        source: the file that they are read from. No part is stored, and none is kept, once that has changed.
     """
+    source = source or Watch([])
     done = parts.finished().keys()
     count = 0
     gc.freeze()  # the libraries' half a million objects stay: searching them for garbage takes a tenth of a second
@@ -70,15 +105,17 @@ def classify_file(
                             progress.report(problem)
                     if written:
                         written.result()
+                    source.require_unchanged()
                     written = writer.submit(_store, parts, number, results)
             if written:
                 written.result()
         progress.close()
         PartialState().wait_for_everyone()
+        source.require_unchanged()
         return parts.join(count) if is_main_process() else 0
-    except BaseException:
+    except BaseException as error:
         progress.close()
-        if not resumable:
+        if not resumable or isinstance(error, ChangedError):
             parts.remove()
         elif kept := len(parts.finished()):
             print(f"{kept:,} finished part(s) are kept; the same command with --resume goes on.", file=sys.stderr)

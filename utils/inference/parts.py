@@ -9,9 +9,10 @@ Which rows a part holds depends on its number alone, so any number of processes 
 
 import hashlib
 import json
+import os
 import re
-import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from utils.inference.output import OutputFile
 from utils.run_folder import whole_file, write_bytes
 
 MANIFEST_FILE = "manifest.json"
+ROWS = "rows a part"  # in the manifest, by which it is known
 
 
 def digest(paths: Iterable[Path]) -> dict[str, str]:
@@ -44,25 +46,49 @@ class PartFolder:
         self.output = output
         self.path = output.path.with_name(output.path.name + ".parts")
 
-    def begin(self, manifest: dict[str, Any], resume: bool) -> str | None:
+    def require_room(self, resume: bool, overwrite: bool) -> None:
+        """Raise `InputError` where something is in the output's place.
+
+        That is an output that is there and is not to be replaced, or a folder with other files than such parts. What a
+        kill has left can be gone on with, also where the output was in its place already.
+        """
+        place, stored = self.output.path, self._manifest()
+        names = sorted(os.listdir(self.path)) if self.path.is_dir() else []
+        strange = [name for name in names if not self._is_ours(self.path / name)]
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is in the way: unfinished output is kept in a folder of this name.")
+        if strange or (not stored and any(name.startswith("part-") for name in names)):
+            shown = ", ".join((strange or names)[:3]) + ", …" * (len(strange or names) > 3)
+            raise InputError(
+                f"{self.path} holds other files than the parts of an unfinished output ({shown}), which are not "
+                "touched; move them, or give another --output_file."
+            )
+        if not place.exists() or overwrite or (resume and stored.get("input")):
+            return
+        if resume:
+            raise InputError(
+                f"--resume: {place} is there, and no part of an unfinished one: it is finished, or another job's; "
+                "give --overwrite_output to replace it."
+            )
+        raise InputError(f"{place} exists already; give another name, or --overwrite_output to replace it.")
+
+    def begin(self, manifest: dict[str, Any], resume: bool, overwrite: bool = False) -> str | None:
         """Make the folder, or take over that of an earlier run; returns what a user should know about that.
 
         Args:
             manifest: all that rows depend on, as JSON has it. `input` None: what was read cannot be read again.
             resume: go on with the finished parts of a run with the same manifest.
+            overwrite: unless they are gone on with, remove them.
 
         Raises:
             InputError: there are finished parts and they are not to be resumed, or they are of another job; or the
                 place cannot be written to.
         """
-        try:
-            stored = json.loads((self.path / MANIFEST_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            stored = {}
-        parts = self.finished()
-        if not parts or not stored.get("input"):
+        self.require_room(resume, overwrite=True)
+        stored, parts = self._manifest(), self.finished()
+        if not parts or not stored.get("input") or (overwrite and not resume):
             try:
-                shutil.rmtree(self.path, ignore_errors=True)
+                self.remove()
                 self.path.mkdir(parents=True)
                 write_bytes(self.path / MANIFEST_FILE, json.dumps(manifest, indent=2).encode())
             except OSError as error:
@@ -73,7 +99,7 @@ class PartFolder:
         if not resume:
             raise InputError(
                 f"{self.path} holds {len(parts):,} finished part(s) of an earlier run; go on with it (--resume), or "
-                "remove that folder to start again."
+                "start again (--overwrite_output)."
             )
         for key, value in manifest.items():
             if stored.get(key) != value:
@@ -81,8 +107,8 @@ class PartFolder:
                     "had other content" if key in ("input", "model") else f"was {stored.get(key)}, now it is {value}"
                 )
                 raise InputError(
-                    f"--resume: {self.path} was left by another run (its {key} {change}); run it as it was, or remove "
-                    "that folder to start again."
+                    f"--resume: {self.path} was left by another run (its {key} {change}); run it as it was, or "
+                    "start again (--overwrite_output without --resume)."
                 )
         return f"--resume: {sum(part.rows for part in parts.values()):,} rows were finished before."
 
@@ -113,9 +139,30 @@ class PartFolder:
         return sum(parts[number].unclassified for number in range(count))
 
     def remove(self) -> None:
-        """Remove the folder, the manifest first: without it, nobody takes what is left for a job to go on with."""
-        (self.path / MANIFEST_FILE).unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the parts, then the manifest: until it is gone, a job that is stopped here can be gone on with."""
+        if not self.path.is_dir():
+            return
+        ours = [path for path in self.path.iterdir() if self._is_ours(path)]
+        with suppress(OSError):  # somebody else's files are in it
+            for path in sorted(ours, key=lambda path: path.name == MANIFEST_FILE):
+                path.unlink(missing_ok=True)
+            self.path.rmdir()
+
+    def _manifest(self) -> dict[str, Any]:
+        """What the parts in the folder were made from; nothing where no manifest says so."""
+        try:
+            stored = json.loads((self.path / MANIFEST_FILE).read_text(encoding="utf-8"))
+            return stored if ROWS in stored else {}
+        except (OSError, ValueError, TypeError, RecursionError):
+            return {}
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a file in the folder can be one that a job has put there."""
+        name = path.name.removesuffix(".unfinished")
+        if name == path.name == MANIFEST_FILE:
+            return bool(self._manifest())
+        part = re.fullmatch(rf"part-\d+-\d+-\d+{re.escape(self._suffix())}", name)
+        return (name == MANIFEST_FILE or part is not None) and path.is_file()
 
     def _suffix(self) -> str:
         return "".join(self.output.path.suffixes[-2:] if self.output.compression else self.output.path.suffixes[-1:])
