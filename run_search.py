@@ -27,13 +27,20 @@ from utils.arguments import (
     parse_arguments,
 )
 from utils.command_line import check_ranges
-from utils.console import InputError, one_sentence_errors, say
+from utils.console import InputError, one_sentence_errors, refused_together, say
 from utils.data.splits import describe, load_splits, stratified_subset
 from utils.locks import one_job
 from utils.machine import is_main_process
 from utils.model.loading import load_for_training, load_tokenizer, resolve_model
 from utils.run_folder import RunFolder, write_csv, write_text
-from utils.training.search import RECIPE_FILE, STUDY_FILE, TRIALS_FILE, Search, for_trials, require_optuna
+from utils.training.search import (
+    RECIPE_FILE,
+    TRIALS_FILE,
+    Search,
+    for_trials,
+    require_optuna,
+    require_search_or_nothing,
+)
 from utils.training.trainer import EmotionTrainer
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
@@ -60,7 +67,7 @@ def main(argv: list[str] | None = None) -> Path:
     *parts, output_args, search_args = parse_arguments(kinds, argv, __doc__, RECIPE)
     data_args, model_args, _, _, args = parts
     require_optuna()
-    folder = open_folder(args.output_dir, output_args.overwrite_output_dir)
+    folder = open_folder(args.output_dir)
     model_path, _ = resolve_model(model_args.model_name_or_path)
     pooling, trusted = model_args.pooling, model_args.trust_remote_code
     recipe = as_recipe(*parts)
@@ -77,10 +84,6 @@ def main(argv: list[str] | None = None) -> Path:
     tokenizer = load_tokenizer(model_path, trusted)
     search = Search(folder, args, search_args.search_metric)
     question = recipe | {"dataset_name": dataset["sha256"], "seed": args.seed}
-    done = [search.begin(question) if is_main_process() else 0]
-    broadcast_object_list(done)
-    if done[0]:
-        say(f"{folder} holds {done[0]} trial(s) already; {max(0, search_args.search_trials - done[0])} to go")
     with tempfile.TemporaryDirectory() as scratch:
         trainer = EmotionTrainer(
             model=None,
@@ -90,6 +93,11 @@ def main(argv: list[str] | None = None) -> Path:
             processing_class=tokenizer,
             model_init=lambda: load_for_training(model_path, tokenizer, train, args.init_head_bias, pooling, trusted),
         )
+        refused_together(lambda: search.begin(question, output_args.overwrite_output_dir))
+        done = [search.done]
+        broadcast_object_list(done)
+        if done[0]:
+            say(f"{folder} holds {done[0]} trial(s) already; {max(0, search_args.search_trials - done[0])} to go")
         if done[0] < search_args.search_trials:
             search.run(trainer, search_args.search_trials - done[0])
         trainer.end()
@@ -107,16 +115,14 @@ def main(argv: list[str] | None = None) -> Path:
     return folder / RECIPE_FILE
 
 
-def open_folder(output_dir: str | None, overwrite: bool) -> Path:
-    """The folder of a search, made if need be, without what an earlier one left there if that is to be replaced."""
+def open_folder(output_dir: str | None) -> Path:
+    """The folder of a search, made if need be and held; in it is an earlier one of its kind, or nothing of its names."""
     if output_dir and RunFolder(output_dir).holds_a_run:
         raise InputError(
             f"--output_dir {output_dir} holds a run; a search needs a folder of its own, such as {output_dir}_search."
         )
     folder = RunFolder.create(output_dir, overwrite=False).path
-    if overwrite and is_main_process():
-        for name in (STUDY_FILE, TRIALS_FILE, RECIPE_FILE):
-            (folder / name).unlink(missing_ok=True)
+    refused_together(lambda: require_search_or_nothing(folder))
     return folder
 
 

@@ -3,6 +3,7 @@
 import builtins
 import csv
 import importlib.util
+import shutil
 
 import pytest
 import yaml
@@ -124,6 +125,25 @@ def test_a_search_that_asks_something_else_is_refused_or_begun_again(arguments, 
     run_search.main([*arguments, *options])
     assert list(trials(folder)[0])[2] == "loss"
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["metric_for_best_model"] == "loss"
+
+
+@pytest.mark.parametrize("names", [["recipe.yaml"], ["trials.csv"], ["search.db", "recipe.yaml"]])
+def test_files_of_others_are_not_replaced_by_a_search(arguments, tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    for options in ([], ["--overwrite_output_dir"]):
+        with pytest.raises(InputError, match=r"holds .*, and search\.db is missing or no search of this project"):
+            run_search.main([*arguments, *options, "--output_dir", str(tmp_path)])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(names, "mine")
+
+
+def test_a_search_is_replaced_only_when_another_can_begin(arguments, searched, tmp_path):
+    folder = shutil.copytree(searched, tmp_path / "search")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    options = ["--overwrite_output_dir", "--output_dir", str(folder), "--model_name_or_path", str(tmp_path)]
+    with pytest.raises(InputError, match="could not be loaded"):
+        run_search.main([*arguments, *options])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_test_labels_decide_nothing(arguments, searched, small_data, tmp_path):

@@ -5,7 +5,9 @@ The trials are kept in a database of optuna, with which a search that was stoppe
 
 import copy
 import importlib.util
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from utils.training.trainer import EmotionTrainer
 
+_STUDY = "search"  # what optuna calls it
 STUDY_FILE, TRIALS_FILE, RECIPE_FILE = "search.db", "trials.csv", "recipe.yaml"
 DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {"average_precision_macro": "maximize", "loss": "minimize"}
 
@@ -30,6 +33,25 @@ def require_optuna() -> None:
     """Raise `InputError` where the package is missing."""
     if importlib.util.find_spec("optuna") is None:
         raise InputError("run_search.py needs optuna: pip install -r requirements-search.txt.")
+
+
+def require_search_or_nothing(folder: Path) -> None:
+    """Raise `InputError` where files that are no search's stand in a folder under the names of a search's."""
+    held = [name for name in (STUDY_FILE, TRIALS_FILE, RECIPE_FILE) if (folder / name).exists()]
+    if not held:
+        return
+    try:
+        with closing(sqlite3.connect(f"{(folder / STUDY_FILE).resolve().as_uri()}?mode=ro", uri=True)) as database:
+            tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+            names = database.execute("SELECT study_name FROM studies").fetchall() if tables else []
+        known = set(names) <= {(_STUDY,)}
+    except sqlite3.Error:  # missing, or not such a database
+        known = False
+    if not known:
+        raise InputError(
+            f"--output_dir {folder} holds {', '.join(held)}, and {STUDY_FILE} is missing or no search of this project; "
+            "give another folder."
+        )
 
 
 def for_trials(args: FinetuneArguments, folder: str) -> FinetuneArguments:
@@ -57,20 +79,22 @@ class Search:
     """
 
     study: "optuna.Study"
+    done: int = 0  # trials that had a score already when it began
 
     def __init__(self, folder: Path, args: FinetuneArguments, metric: str):
         self.folder, self.args, self.metric = folder, args, metric
         self.kept: dict[str, Any] = {
             "storage": f"sqlite:///{folder / STUDY_FILE}",
-            "study_name": "search",
+            "study_name": _STUDY,
             "load_if_exists": True,
         }
 
-    def begin(self, question: Mapping[str, Any]) -> int:
-        """Begin, or go on with what the folder holds; returns how many trials have a score already.
+    def begin(self, question: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Begin, or go on with what the folder holds.
 
         Args:
             question: all that decides how a trial ends, its values aside.
+            overwrite: begin anew, whatever the folder holds; see `require_search_or_nothing`.
 
         Raises:
             InputError: the folder holds a search that asks something else.
@@ -78,6 +102,8 @@ class Search:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        for name in (RECIPE_FILE, TRIALS_FILE, STUDY_FILE) if overwrite else ():
+            (self.folder / name).unlink(missing_ok=True)
         self.study = optuna.create_study(direction=DIRECTIONS[self.metric], **self.kept)
         asked, question = self.study.user_attrs.get("question"), {"search_metric": self.metric, **question}
         if asked is None:
@@ -90,7 +116,7 @@ class Search:
                 "give another --output_dir, or --overwrite_output_dir to begin again."
             )
         self._repeat_what_was_stopped()
-        return len(self.trials("COMPLETE"))
+        self.done = len(self.trials("COMPLETE"))
 
     def _repeat_what_was_stopped(self) -> None:
         """Line up the values of trials that neither have a score nor failed by themselves."""
