@@ -30,6 +30,7 @@ from utils.arguments import (
     ThresholdArguments,
     as_recorded,
     parse_arguments,
+    shown_names,
 )
 from utils.command_line import check_ranges
 from utils.console import InputError, one_sentence_errors, say
@@ -39,7 +40,7 @@ from utils.evaluation.thresholds import fit_thresholds
 from utils.locks import one_job
 from utils.model.baseline import label_probabilities
 from utils.publishing.finish import finish_run
-from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, write_bytes
+from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, digest, write_bytes
 
 RECIPE = str(Path(__file__).parent / "recipes" / "baseline.yaml")
 
@@ -65,6 +66,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     kinds = (DataArguments, BaselineArguments, ThresholdArguments, OutputArguments, CardArguments)
     data_args, args, threshold_args, output_args, card_args = parse_arguments(kinds, argv, __doc__, RECIPE)
     run = output_args.open_run(args.output_dir, data_args.dataset_name)
+    shown = shown_names(data_args)
 
     # 2. Comments and their emotions.
     splits = load_splits(data_args, args.seed)
@@ -109,7 +111,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     thresholds = fit_thresholds(validation.gold, validation.probabilities, strategy, metric)
     training = {"train_runtime": seconds, "train_samples_per_second": len(splits["train"]) / seconds}
     results = training | score(names, predictions, thresholds)
-    run.write_run_json(as_recorded(data_args, args, threshold_args, card_args), dataset)
+    trained_from = [dataset["sha256"], names, data_args.max_train_samples, args.max_features, args.seed]
+    recorded = as_recorded(data_args, args, threshold_args, card_args)
+    run.write_run_json(recorded, dataset, fingerprint=digest(trained_from), shown=shown)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
 
     # 7. An example and the card.

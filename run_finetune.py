@@ -21,6 +21,7 @@ from utils.arguments import (
     ThresholdArguments,
     as_recorded,
     parse_arguments,
+    shown_names,
 )
 from utils.console import one_sentence_errors, say
 from utils.data.splits import describe, label_names, load_splits, stratified_subset
@@ -30,7 +31,7 @@ from utils.evaluation.thresholds import fit_thresholds
 from utils.locks import one_job
 from utils.model.loading import load_for_training, load_tokenizer, resolve_model
 from utils.publishing.finish import finish_run, plan_publication
-from utils.training.checkpoints import find_checkpoint, learned_from, require_same_origin
+from utils.training.checkpoints import find_checkpoint, fingerprint, learned_from, require_same_origin
 from utils.training.trainer import EmotionTrainer
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
@@ -38,21 +39,23 @@ RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 
 @one_job()
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    # 1. Arguments, and access to the Hub if the run is to be published: all that can fail is checked before it starts.
+    # 1. Arguments: all that can fail is checked before it starts.
     kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, CardArguments, FinetuneArguments)
     data_args, model_args, threshold_args, output_args, card_args, args = parse_arguments(kinds, argv, __doc__, RECIPE)
     inputs = (data_args.dataset_name, model_args.model_name_or_path)
     run = output_args.open_run(args.output_dir, *inputs, resume=args.resuming)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run)
     model_path, base_model = resolve_model(model_args.model_name_or_path)
-    publication = plan_publication(args, card_args, run, data_args.dataset_name, base_model)
+    shown = shown_names(data_args, model_args, args)
     say(args.layout())
 
-    # 2. Comments and their emotions: those that a run to be resumed has learned from.
+    # 2. Comments and their emotions: those that a run to be resumed has learned from. Access to the Hub, if the run is
+    # to be published: whether it will be taken is known before anything is trained.
     splits = load_splits(data_args, args.seed)
     dataset, names = describe(data_args, splits, args.seed), label_names(splits)
     origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args)
     require_same_origin(checkpoint, origin)
+    publication = plan_publication(args, card_args, run, dataset, base_model, fingerprint(origin))
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
     splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
     dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
@@ -92,7 +95,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     thresholds = fit_thresholds(validation.gold, validation.probabilities, strategy, metric)
     results = trainer.summary() | score(names, predictions, thresholds)
     recorded = as_recorded(data_args, model_args, threshold_args, card_args, args)
-    run.write_run_json(recorded, dataset, args.layout(), base_model)
+    run.write_run_json(recorded, dataset, args.layout(), base_model, fingerprint(origin), shown)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
     trainer.log(results)
 

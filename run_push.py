@@ -16,7 +16,7 @@ from utils.model.head import has_bias
 from utils.publishing.card import run_metadata, write_card
 from utils.publishing.finish import finish_run
 from utils.publishing.hub import Publication, check_access
-from utils.run_folder import THRESHOLDS_FILE, RunFolder
+from utils.run_folder import FINGERPRINT, THRESHOLDS_FILE, RunFolder
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -27,6 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--hub_private_repo", action="store_true", help="create the repository as a private one")
     add("--hub_revision", help="the branch to push to (default: main)")
     add("--hub_tag", help="tag the commit, as a release")
+    add("--overwrite_repo", action="store_true", help="replace another model that the repository holds")
     add("--fold_thresholds", type=true_or_false, metavar="true|false", help="fold or unfold first (default: as it is)")
     args = parser.parse_args(argv)
     args.run.require_finished()
@@ -43,8 +44,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> str:
     # 1. Arguments, the run, and access to the Hub, before anything is changed.
     args = parse(argv)
-    publication = Publication(args.hub_model_id, args.hub_private_repo, args.hub_revision, args.hub_tag)
-    publication = check_access(publication, run_metadata(args.run).to_yaml())
+    publication = Publication(
+        args.hub_model_id, args.hub_private_repo, args.hub_revision, args.hub_tag, args.overwrite_repo
+    )
+    metadata = run_metadata(args.run)
+    publication = check_access(publication, metadata.to_yaml(), metadata.get(FINGERPRINT))
 
     # 2. Thresholds inside the model or beside it, and a card that says which. Nobody else changes the run meanwhile.
     with args.run.exclusive():

@@ -2,7 +2,8 @@
 
 `with serve() as hub:` gives its address (`hub.url`), what its repositories hold (`hub.files("user/name")`), its commits
 (`hub.commits`) and its log of requests (`hub.log`). Tokens are named for what they may do: see `TOKENS`. `hub.fail(…)`
-makes requests fail, `hub.add_dataset(…)` puts a dataset there.
+makes requests fail or go unanswered, `hub.redirect(…)` sends them to another host, `hub.before(…)` lets something
+happen in between, `hub.add_dataset(…)` puts a dataset there.
 
     python tests/hub_server.py        # to try a push out: prints what to export, and runs until Ctrl-C
 """
@@ -11,7 +12,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
@@ -26,6 +27,8 @@ TOKENS = {  # token: what whoami says of it; they all belong to `user`, who is i
     "narrow": {"role": "fineGrained", "fineGrained": {"global": [], "scoped": SCOPE}},
 }
 CUT = "cut"  # instead of a status: the connection ends in the middle of the request
+SILENCE = "silence"  # the connection stays open, and nothing comes
+STALL = "stall"  # a good beginning of an answer, and then nothing
 LARGE = (".safetensors", ".png", ".skops", ".onnx", ".parquet")
 PREFIXES = {"models": "", "datasets": "datasets/"}
 
@@ -58,22 +61,48 @@ class Hub(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.log: list[str] = []
         self.commits: list[tuple[str, list[str]]] = []
+        self.authorized: list[str] = []  # requests that came with a token
         self.faults: list[dict] = []
+        self.actions: list[tuple[str, Callable[[], object]]] = []
         self.lock = Lock()
+        self.closing = Event()
 
     def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
         repo = self.repos[f"models/{repo_id}"]
         return repo.history[repo.sha(revision)]
 
-    def fail(self, request: str, status: int | str, times: int = 1_000, after: int = 0) -> None:
+    def fail(
+        self,
+        request: str,
+        status: int | str,
+        times: int = 1_000,
+        after: int = 0,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         """Answer `times` requests that match the pattern (`METHOD path`) with `status`, after `after` good ones."""
-        self.faults.append({"request": request, "status": status, "times": times, "after": after})
+        fault = {"request": request, "status": status, "times": times, "after": after, "headers": headers or {}}
+        self.faults.append(fault)
+
+    def redirect(self, request: str, url: str) -> None:
+        """Send requests that match the pattern to the same path of another server."""
+        self.fail(request, 307, headers={"Location": url})
+
+    def before(self, request: str, action: Callable[[], object]) -> None:
+        """Do something once, before the first request that matches the pattern is answered."""
+        self.actions.append((request, action))
 
     def add_dataset(self, repo_id: str, files: dict[str, bytes], private: bool = False) -> None:
         self.repos[f"datasets/{repo_id}"] = repo = Repo(private)
         repo.commit("main", files)
 
-    def fault(self, request: str) -> int | str | None:
+    def act(self, request: str) -> None:
+        with self.lock:
+            due = [item for item in self.actions if re.search(item[0], request)]
+            self.actions = [item for item in self.actions if item not in due]
+            for _, action in due:
+                action()
+
+    def fault(self, request: str) -> dict | None:
         with self.lock:
             for fault in self.faults:
                 if re.search(fault["request"], request) and fault["times"]:
@@ -81,7 +110,7 @@ class Hub(ThreadingHTTPServer):
                         fault["after"] -= 1
                         continue
                     fault["times"] -= 1
-                    return fault["status"]
+                    return fault
         return None
 
 
@@ -111,14 +140,27 @@ class Handler(BaseHTTPRequestHandler):
         path, self.query = unquote(address.path), parse_qs(address.query)
         hub.log.append(f"{self.command} {path}")
         length = int(self.headers.get("Content-Length") or 0)
-        status = hub.fault(hub.log[-1])
+        if "Authorization" in self.headers:
+            hub.authorized.append(hub.log[-1])
+        hub.act(hub.log[-1])
+        fault = hub.fault(hub.log[-1])
+        status = fault and fault["status"]
+        if status in (SILENCE, STALL):
+            if status == STALL:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+            hub.closing.wait(300)
+            self.close_connection = True
+            return
         if status == CUT:
             self.rfile.read(min(length, 1000))
             self.close_connection = True
             return self.connection.close()
         body = self.read_chunks() if self.headers.get("Transfer-Encoding") == "chunked" else self.rfile.read(length)
-        if status is not None:
-            return self.refuse(int(status), message="injected by the test")
+        if fault is not None:
+            headers = dict(fault["headers"])
+            if "Location" in headers:
+                headers["Location"] += self.path
+            return self.refuse(int(status), message="injected by the test", headers=headers)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         self.access = TOKENS.get(token)
         if token and self.access is None:
@@ -193,7 +235,7 @@ class Handler(BaseHTTPRequestHandler):
             files = []
             for file in json.loads(body)["files"]:
                 known, large = repo.history[sha].get(file["path"]), file["path"].endswith(LARGE)
-                oid = known and (hashlib.sha256(known).hexdigest() if large else git_oid(known))
+                oid = None if known is None else (hashlib.sha256(known).hexdigest() if large else git_oid(known))
                 mode = "lfs" if large else "regular"
                 files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
             self.reply({"files": files})
@@ -218,6 +260,8 @@ class Handler(BaseHTTPRequestHandler):
             for line in filter(None, body.decode().splitlines()):
                 item = json.loads(line)
                 value = item["value"]
+                if item["key"] == "header" and value.get("parentCommit") not in (None, found[1]):
+                    return self.refuse(412, message="A commit has happened since. Please refresh and try again.")
                 if item["key"] == "file":
                     files[value["path"]] = base64.b64decode(value["content"])
                 elif item["key"] == "lfsFile":
@@ -356,11 +400,12 @@ ROUTES = [
 @contextmanager
 def serve() -> Iterator[Hub]:
     hub = Hub()
-    thread = Thread(target=hub.serve_forever, daemon=True)
+    thread = Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield hub
     finally:
+        hub.closing.set()
         hub.shutdown()
         hub.server_close()
 

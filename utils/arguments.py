@@ -4,6 +4,7 @@ import argparse
 import copy
 import dataclasses
 import difflib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -36,13 +37,14 @@ LISTED_TRAINING_ARGUMENTS = (
 _TRAINING_ARGUMENTS = {item.name for item in dataclasses.fields(TrainingArguments)}
 # Those of them that decide what is learned, rather than for how long, where or how fast; `batch_of_a_step` stands for
 # the three that make up a batch.
-_DECISIVE = (
+DECISIVE = (
     "seed", "data_seed", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim",
     "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
     "label_smoothing_factor", "neftune_noise_alpha", "train_sampling_strategy", "dataloader_drop_last",
     "metric_for_best_model", "greater_is_better",
 )  # fmt: skip
-_UNDECISIVE = ("precision", "early_stopping_patience")  # of FinetuneArguments' own
+_MAY_BE_PATHS = ("dataset_name", "label_names", "model_name_or_path", "teacher")  # of the arguments that a card shows
+_UNDECISIVE = ("precision", "early_stopping_patience", "overwrite_repo")  # of FinetuneArguments' own
 
 # What each epoch is scored by: see `compute_metrics` in utils/evaluation/scores.py.
 EPOCH_METRICS = (
@@ -213,6 +215,9 @@ class FinetuneArguments(TrainingArguments):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
         default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
     )
+    overwrite_repo: bool = field(
+        default=False, metadata={"help": "with push_to_hub: replace another model in that repository"}
+    )
 
     weight_decay: float = field(default=0.01, metadata={"help": "of AdamW; biases and normalisations do not decay"})
     warmup_steps: float = field(default=0.1, metadata={"help": "steps of linear warm-up; below 1, a share of all"})
@@ -274,6 +279,8 @@ class FinetuneArguments(TrainingArguments):
             )
         if self.hub_model_id and not self.push_to_hub:
             problems.append("--hub_model_id without --push_to_hub does nothing; give both, or neither.")
+        if self.overwrite_repo and not self.push_to_hub:
+            problems.append("--overwrite_repo without --push_to_hub does nothing; give both, or neither.")
         evaluated = getattr(self.eval_strategy, "value", self.eval_strategy) != "no"
         if self.early_stopping_patience is not None and not (evaluated and self.load_best_model_at_end):
             problems.append(
@@ -343,8 +350,29 @@ def as_recorded(*parts: Any) -> dict[str, Any]:
             own = {item.name for item in dataclasses.fields(part)} - _TRAINING_ARGUMENTS
             values |= {name: getattr(part, name) for name in own}
             values |= {"push_to_hub": False, "hub_model_id": "None", "hub_private_repo": "None", "hub_revision": "None"}
+            del values["overwrite_repo"]
         recorded |= values
     return recorded
+
+
+def shown_names(*parts: Any) -> dict[str, Any]:
+    """Of arguments that name local folders or files: their names alone, which is all that others may see of them.
+
+    To be asked when a run starts: what lies where changes afterwards.
+    """
+    shown: dict[str, Any] = {}
+    for part in parts:
+        for name in {item.name for item in dataclasses.fields(part)} & set(_MAY_BE_PATHS):
+            value = getattr(part, name)
+            hidden = [_name_if_local(item) for item in value] if isinstance(value, list) else _name_if_local(value)
+            if hidden != value:
+                shown[name] = hidden
+    return shown
+
+
+def _name_if_local(value: Any) -> Any:
+    path = Path(str(value)).expanduser()
+    return os.path.basename(os.path.abspath(path)) if isinstance(value, str) and path.exists() else value
 
 
 def decisive(data: DataArguments, model: ModelArguments, training: FinetuneArguments) -> dict[str, Any]:
@@ -356,7 +384,7 @@ def decisive(data: DataArguments, model: ModelArguments, training: FinetuneArgum
     own = [item.name for item in dataclasses.fields(training) if item.name not in _TRAINING_ARGUMENTS]
     values = {name: getattr(data, name) for name in ("max_train_samples", "max_eval_samples")}
     values |= {"pooling": model.pooling, "batch_of_a_step": training.batch_of_a_step}
-    return values | {name: getattr(training, name) for name in [*own, *_DECISIVE] if name not in _UNDECISIVE}
+    return values | {name: getattr(training, name) for name in [*own, *DECISIVE] if name not in _UNDECISIVE}
 
 
 def as_recipe(*parts: Any) -> dict[str, Any]:

@@ -72,6 +72,16 @@ def refused_together(action: Callable[[], object]) -> None:
 
 
 @contextmanager
+def left_out(part: str) -> Iterator[None]:
+    """Go on without `part` where it cannot be made, and say so in one line: what is finished is worth more."""
+    try:
+        yield
+    except Exception as error:  # whatever is wrong with it
+        reason = " ".join(str(error).split())[:300].rstrip(" .")
+        say(f"{part[0].upper()}{part[1:]} is left out: {reason or type(error).__name__}.")
+
+
+@contextmanager
 def one_sentence_errors() -> Iterator[None]:
     """Turn what a user can mend into one sentence on standard error and a non-zero exit status.
 

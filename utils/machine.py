@@ -30,7 +30,8 @@ def is_launched_with_others() -> bool:
     """Whether a launcher has started several processes that have found each other."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return False
-    return bool(PartialState._shared_state) and PartialState().num_processes > 1
+    state = sys.modules.get("accelerate.state")
+    return state is not None and bool(state.PartialState._shared_state) and state.PartialState().num_processes > 1
 
 
 def leave_together() -> None:

@@ -6,6 +6,7 @@ concerns several files at once; see `RunFolder.change`.
 
 import csv
 import errno
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -46,6 +47,7 @@ EXPORT_FILE = "onnx/export.json"
 PREDICTIONS = "predictions"  # of the model, thresholds taken out
 UNCALIBRATED = "uncalibrated"  # predictions, and the output layer, from before its calibration where it has one
 UNCALIBRATED_LAYER = f"{UNCALIBRATED}/output_layer.safetensors"
+FINGERPRINT = "run_fingerprint"  # in run.json and in the card's metadata: see `RunFolder.write_run_json`
 METRIC_PREFIX = {"validation": "eval", "test": "test"}  # of a split's scores, as the Trainer names them
 
 
@@ -311,12 +313,17 @@ class RunFolder:
         dataset: Mapping[str, Any],
         layout: str | None = None,
         base_model: str | None = None,
+        fingerprint: str | None = None,
+        shown: Mapping[str, Any] | None = None,
     ) -> None:
         """What it takes to run this again: arguments (never a token), versions, data, commit, seed, machine.
 
         Args:
             layout: processes, device and batch of a training, in a sentence.
             base_model: the encoder's id on the Hub.
+            fingerprint: a digest of what the model was trained from, and how: by it a repository on the Hub is known to
+                hold an earlier state of this run, and not another model.
+            shown: what a card may show of arguments that name folders or files, see `utils.arguments.shown_names`.
         """
         versions = {"python": platform.python_version()}
         versions |= {package: importlib.metadata.version(package) for package in _PACKAGES}
@@ -330,8 +337,8 @@ class RunFolder:
         }
         if layout:
             content["hardware"]["layout"] = layout
-        if base_model:
-            content["base_model"] = base_model
+        optional = {"base_model": base_model, FINGERPRINT: fingerprint, "shown": shown}
+        content |= {name: value for name, value in optional.items() if value}
         write_json(self.path / RUN_FILE, content)
 
     # --- a change of several files at once ---------------------------------------------------------------------------
@@ -443,6 +450,11 @@ def _read_predictions(path: Path) -> tuple[list[str], Predictions]:
         gold[row, [index[label] for label in labels]] = 1
     probabilities = np.array([table[column].to_numpy() for column in columns], dtype=np.float32).T
     return names, Predictions(table["text"].to_pylist(), gold, probabilities)
+
+
+def digest(value: Any) -> str:
+    """A short name of a JSON value, 16 hexadecimal digits, equal for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _probability_columns(names: Sequence[str]) -> list[str]:

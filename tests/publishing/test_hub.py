@@ -60,6 +60,7 @@ def push(hub, tmp_path, run, *options, token="writer", name="emotions"):
 def refused(hub, run, monkeypatch):
     """The sentence with which a script refuses, called in this process to save the time of starting another."""
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 

@@ -46,8 +46,13 @@ def label_maps(names: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
 
 
 def on_one_line(text: str) -> str:
-    r"""A name or a text with its line ends and other control characters written out, `\n` for the end of a line."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+    r"""A name or a text with its line ends and other control characters written out, `\n` for the end of a line.
+
+    Control characters are also those that turn the direction of writing, and halves of a character (surrogates).
+    """
+    return re.sub(
+        r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", lambda found: repr(found[0])[1:-1], text
+    )
 
 
 def multi_hot(label_ids: Sequence[Sequence[int]], num_labels: int) -> np.ndarray:

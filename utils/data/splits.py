@@ -35,6 +35,7 @@ from utils.data.label_cells import Layout, Token, find_layout, read_cell
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.overview import overview
 from utils.data.rows import Row, half_a_character, kind_of, read_rows
+from utils.hub_client import limit_waiting, reason
 
 # `fingerprint` of its configuration `simplified`
 GO_EMOTIONS_SHA256 = "806e1ac9805cf815758437d145efa5a804637c1afbba53769f893af5723b02df"
@@ -265,7 +266,7 @@ def _read_folder(folder: Path, args: DataArguments) -> Source:
         try:
             saved = load_from_disk(str(folder))
         except Exception as error:  # truncated or of another version: Arrow and datasets have exceptions of their own
-            raise InputError(f"{folder} is not a readable saved dataset ({_reason(error)}).") from error
+            raise InputError(f"{folder} is not a readable saved dataset ({reason(error)}).") from error
         return _of_datasets(where, saved if isinstance(saved, DatasetDict) else DatasetDict({"train": saved}))
     files = find_files(folder)
     text_column = args.text_column or "text"
@@ -290,11 +291,12 @@ def _read_hub(name: str, config_name: str | None) -> Source:
     if config_name is None and name == HUB_DATASET:
         config_name = "simplified"
     where = f"Dataset {name}{f' (config {config_name})' if config_name else ''}"
+    limit_waiting()
     try:
         dataset = load_dataset(name, config_name)
     except Exception as error:  # whatever the client raises, the user's ways on are the same
         raise InputError(
-            f"{where} could not be loaded from the Hub ({_reason(error)}); give a local folder (--dataset_name FOLDER "
+            f"{where} could not be loaded from the Hub ({reason(error)}); give a local folder (--dataset_name FOLDER "
             "with train.* and validation.* files), a file, or the embedded corpus (--dataset_name demo)."
         ) from error
     return _of_datasets(f"Dataset {name}", dataset)
@@ -322,10 +324,6 @@ def _class_names(features: Features) -> dict[str, Sequence[str]]:
         if isinstance(inner, ClassLabel) and inner.names:
             found[column] = inner.names
     return found
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
 
 
 # --- what the rows hold -----------------------------------------------------------------------------------------------

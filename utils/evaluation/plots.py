@@ -5,12 +5,14 @@ frequent ones are drawn, and the title says so.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from utils.console import left_out
 from utils.data.labels import on_one_line
 from utils.evaluation.calibration import (
     calibrate,
@@ -34,6 +36,19 @@ def _figure(height: float, columns: int = 1) -> tuple[Figure, list]:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=9)
     return figure, list(axes)
+
+
+@contextmanager
+def _picture(folder: Path, name: str) -> Iterator[Path]:
+    """The path of a picture to draw; where that fails, it is left out with a line, and an older one does not stay."""
+    path = folder / f"{name}.png"
+    with left_out(f"the picture {folder.name}/{path.name}"):
+        try:
+            yield path
+        except BaseException:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -159,7 +174,8 @@ def plot_run(run: RunFolder) -> None:
     """All pictures of a scored run into its folder plots, from the files that the run has written.
 
     Scores and calibration are shown on test where there is one, threshold curves on validation, where thresholds are
-    fitted. A single label has no picture of labels that occur together.
+    fitted. A single label has no picture of labels that occur together. A picture that cannot be drawn or written is
+    left out, and a line says so.
     """
     folder = run.path / "plots"
     names, validation = run.read_predictions("validation")
@@ -170,23 +186,28 @@ def plot_run(run: RunFolder) -> None:
     thresholds = np.array([stored[name] for name in names])
     gold, probabilities = reported.gold, reported.probabilities
 
-    threshold_curves(folder / "threshold_curves.png", validation.gold, validation.probabilities, "validation")
-    versions = {"as trained": probabilities}
-    if fittable(validation.gold).any():
-        fitted = fit_calibration(validation.gold, validation.probabilities, "platt")
-        versions["Platt scaling"] = calibrate(probabilities, *fitted)
-    reliability_diagram(folder / "reliability.png", gold, versions, split)
+    with _picture(folder, "threshold_curves") as path:
+        threshold_curves(path, validation.gold, validation.probabilities, "validation")
+    with _picture(folder, "reliability") as path:
+        versions = {"as trained": probabilities}
+        if fittable(validation.gold).any():
+            fitted = fit_calibration(validation.gold, validation.probabilities, "platt")
+            versions["Platt scaling"] = calibrate(probabilities, *fitted)
+        reliability_diagram(path, gold, versions, split)
 
     shown = most_frequent(gold)
     of = len(names) if len(shown) < len(names) else None
     names, gold, probabilities, thresholds = (
         [names[i] for i in shown], gold[:, shown], probabilities[:, shown], thresholds[shown]
     )  # fmt: skip
-    scores = label_scores(gold, probabilities, thresholds)
-    per_label_f1(folder / "per_label_f1.png", names, scores["f1"], scores["support"], split, of)
+    with _picture(folder, "per_label_f1") as path:
+        scores = label_scores(gold, probabilities, thresholds)
+        per_label_f1(path, names, scores["f1"], scores["support"], split, of)
     if len(names) > 1:
-        cooccurrence(folder / "cooccurrence.png", names, gold, decide(probabilities, thresholds), split, of)
+        with _picture(folder, "cooccurrence") as path:
+            cooccurrence(path, names, gold, decide(probabilities, thresholds), split, of)
     if (run.path / STATE_FILE).is_file():
-        log_history = run.read(STATE_FILE)["log_history"]
-        if any("eval_loss" in entry for entry in log_history):
-            training_curves(folder / "training_curves.png", log_history)
+        with _picture(folder, "training_curves") as path:
+            log_history = run.read(STATE_FILE)["log_history"]
+            if any("eval_loss" in entry for entry in log_history):
+                training_curves(path, log_history)

@@ -14,6 +14,7 @@ from scipy.special import expit
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.console import InputError
+from utils.hub_client import limit_waiting, reason
 from utils.machine import bf16_pays
 from utils.model import integrity
 from utils.model.folding import folded_thresholds, stored_thresholds
@@ -264,11 +265,11 @@ def model_folder(name: str, backend: str = "torch", precision: str = "fp32") -> 
         raise InputError(f"--model {name}: there is no such folder; give a folder or a model id on the Hub.")
     from huggingface_hub import snapshot_download
 
+    limit_waiting()
     try:
         return Path(snapshot_download(name, allow_patterns=[*files_to_load(backend, precision), *TOKENIZER_FILES]))
     except Exception as error:  # not found, private, no network, malformed: the sentence carries the client's reason
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"Model {name} is neither a folder nor available from the Hub ({reason}).") from error
+        raise InputError(f"Model {name} is neither a folder nor available from the Hub ({reason(error)}).") from error
 
 
 def model_files(folder: Path, backend: str, precision: str) -> list[Path]:

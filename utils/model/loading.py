@@ -23,6 +23,7 @@ from transformers.utils import logging
 
 from utils.console import InputError, say
 from utils.data.labels import label_maps, multi_hot
+from utils.hub_client import limit_waiting, reason
 from utils.model import head, integrity
 from utils.model.folding import CONFIG_KEY, stored_thresholds, unfold_thresholds
 from utils.model.pooling import pool_by_mean
@@ -52,9 +53,11 @@ def resolve_model(name: str) -> tuple[str, str | None]:
         if os.path.isdir(name):
             RunFolder(name).settle()
             return name, None
+        limit_waiting()
         return name, name
     spec = importlib.util.find_spec(MINILM_PACKAGE)
     if spec is None or spec.origin is None:
+        limit_waiting()
         return MINILM_HUB_ID, MINILM_HUB_ID
     folder = Path(spec.origin).parent / "model"
     if hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() != MINILM_SHA256:
@@ -273,5 +276,4 @@ def _initialise(layer: nn.Linear, config: PretrainedConfig) -> None:
 
 def unloadable(name: str, error: Exception, way_on: str = "") -> InputError:
     """The sentence for a model that some library could not load, with its reason and a way on."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return InputError(f"Model {name} could not be loaded ({reason}){way_on}.")
+    return InputError(f"Model {name} could not be loaded ({reason(error)}){way_on}.")

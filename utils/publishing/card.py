@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import shlex
 import textwrap
@@ -14,8 +13,10 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
+from transformers import TrainingArguments
 
 from utils.arguments import (
+    DECISIVE,
     HUB_DATASET,
     CardArguments,
     DataArguments,
@@ -23,6 +24,7 @@ from utils.arguments import (
     ModelArguments,
     ThresholdArguments,
 )
+from utils.console import left_out
 from utils.data.labels import GO_EMOTIONS, on_one_line
 from utils.evaluation.decision import current_arguments
 from utils.evaluation.report import markdown_table
@@ -31,6 +33,7 @@ from utils.run_folder import (
     BASELINE_FILE,
     CARD_FILE,
     EXPORT_FILE,
+    FINGERPRINT,
     PER_LABEL_FILE,
     RESULTS_FILE,
     RUN_FILE,
@@ -59,13 +62,13 @@ LICENCES = {
     "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
     "sentence-transformers/all-mpnet-base-v2": "apache-2.0",
 }
-# Arguments that belong to a machine or to one start of the script, and those that follow from others.
-_NOT_RECIPE = (
-    "output_dir", "use_cpu", "bf16", "fp16", "report_to", "run_name", "resume_from_checkpoint", "save_total_limit",
-    "disable_tqdm", "trackio_space_id", "n_jobs", "train_batch_size", "eval_batch_size", "activation_checkpointing",
-    "gradient_checkpointing", "accelerator_config", "dataloader_pin_memory", "debug", "do_eval", "greater_is_better",
-    "set_threshold",
+# Of TrainingArguments and the baseline's, those that a card's recipe holds: what is learned, and for how long.
+_OF_RECIPE = (
+    *DECISIVE, "num_train_epochs", "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
+    "gradient_accumulation_steps", "eval_strategy", "eval_steps", "eval_delay", "save_strategy", "save_steps",
+    "logging_strategy", "logging_steps", "load_best_model_at_end", "max_features",
 )  # fmt: skip
+_FOLLOWS = ("greater_is_better",)  # from other arguments
 
 
 def card_metadata(
@@ -75,6 +78,7 @@ def card_metadata(
     card: CardArguments,
     of_emotions: bool = False,
     widget: Sequence[Mapping[str, str]] = (),
+    fingerprint: str | None = None,
 ) -> ModelCardData:
     """What a card's YAML block says of a run, apart from its scores.
 
@@ -87,12 +91,13 @@ def card_metadata(
         card: what its user says of the model.
         of_emotions: whether the labels are known to be emotions.
         widget: sentences to try the model with, and their titles.
+        fingerprint: of the run, see `RunFolder.write_run_json`.
     """
     hub_dataset, known = dataset["hub_id"], is_known(dataset)
     licence = LICENCES.get(base_model or "") if is_encoder else "apache-2.0"
     languages = card.language or (["en"] if known else None)
     tags = (["emotion"] if of_emotions else []) + ["multi-label-classification"]
-    return ModelCardData(
+    metadata = ModelCardData(
         language=languages[0] if languages and len(languages) == 1 else languages,
         license=card.license or (licence if known else None),
         library_name="transformers" if is_encoder else "sklearn",
@@ -104,6 +109,9 @@ def card_metadata(
         widget=[dict(example) for example in widget] or None,
         inference={"parameters": {"top_k": 5}} if is_encoder else None,
     )
+    if fingerprint:
+        metadata[FINGERPRINT] = fingerprint
+    return metadata
 
 
 def run_metadata(run: RunFolder) -> ModelCardData:
@@ -114,8 +122,10 @@ def run_metadata(run: RunFolder) -> ModelCardData:
     names = {"demo": "demonstration corpus", HUB_DATASET: "GoEmotions"}
     of_emotions = _of_emotions(record, list(thresholds["thresholds"]))
     base_model, said = record.get("base_model"), _card_arguments(record)
-    metadata = card_metadata(dataset, base_model, run.is_encoder, said, of_emotions, examples(record))
-    metadata.model_name = run.path.resolve().name
+    metadata = card_metadata(
+        dataset, base_model, run.is_encoder, said, of_emotions, examples(record), record.get(FINGERPRINT)
+    )
+    metadata.model_name = on_one_line(run.path.resolve().name)
     metadata.eval_results = [
         EvalResult(
             task_type="text-classification",
@@ -149,18 +159,21 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
     base_model, is_encoder = record.get("base_model"), run.is_encoder
     by_hand = thresholds.get("set_by_hand", {})
     places = {"demo": "a hand-written demonstration corpus", HUB_DATASET: "GoEmotions"}
-    labels, example = list(thresholds["thresholds"]), examples(record)[0]["text"]
+    labels, example = list(thresholds["thresholds"]), next((item["text"] for item in examples(record)), None)
     of_emotions = _of_emotions(record, labels)
     comment = "comment" if of_emotions else "text"
     kind = _short_name(run, base_model) if is_encoder else "TF-IDF baseline"
     unfitted = [name for name, count in thresholds.get("positives", {}).items() if not count]
+    place = repo_id or on_one_line(run.path.resolve().name)
     said = (
         "; by hand " + ", ".join(f"{_markdown(label)} {value}" for label, value in by_hand.items()) if by_hand else ""
     )
     context = {
         "metadata": run_metadata(run).to_yaml(),
-        "title": _card_arguments(record).card_title
-        or f"{'Emotions in comments' if of_emotions else 'Labels for texts'}: {kind}",
+        "title": _markdown(
+            _card_arguments(record).card_title
+            or f"{'Emotions in comments' if of_emotions else 'Labels for texts'}: {kind}"
+        ),
         "dataset": places.get(dataset["hub_id"] or dataset["name"], dataset["hub_id"] or "a dataset of its own"),
         "is_demo": dataset["name"] == "demo",
         "is_goemotions": dataset["hub_id"] == HUB_DATASET,
@@ -170,16 +183,17 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
         "is_encoder": is_encoder,
         "is_folded": thresholds["folded"],
         "base_model": base_model,
-        "place": repo_id or run.path.resolve().name,
-        "example": json.dumps(example, ensure_ascii=False),  # as Python and JavaScript write it, too
-        "example_in_shell": _in_shell(example),
+        "place": _in_code(place),
+        "place_in_shell": shlex.quote(place),
+        "example": example and _in_code(example),
+        "example_in_shell": example and _in_shell(example),
         "example_output": pformat(record["example"], sort_dicts=False, width=100)
         if is_encoder
-        else json.dumps(record["example"], ensure_ascii=False),
+        else _in_code(record["example"]),
         "decision": f"0.5: validation has no positive to fit one on{said}"
         if len(unfitted) == len(labels)
         else f"strategy {thresholds['strategy']}, fitted for {SCORES[thresholds['metric']]} on validation{said}",
-        "by_hand": [shlex.quote(f"{label}={value}") for label, value in by_hand.items()],
+        "by_hand": [_quoted(f"{label}={value}") for label, value in by_hand.items()],
         "labels": [_markdown(label) for label in labels],
         "label_count": f"{len(labels):,}",
         "shown": SHOWN,
@@ -191,9 +205,11 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
         "strategies_table": _strategies_table(run, split),
         "per_label_table": _per_label_table(run),
         "plots": {name: title for name, title in PLOTS.items() if (run.path / "plots" / f"{name}.png").is_file()},
-        "onnx": run.read(EXPORT_FILE) if (run.path / EXPORT_FILE).is_file() else None,
+        "onnx": _onnx_figures(run),
         "script": "run_finetune.py" if is_encoder else "run_baseline.py",
-        "recipe": yaml.safe_dump(_recipe(record), sort_keys=False, width=200, allow_unicode=True).strip(),
+        "recipe": yaml.dump(
+            _recipe(record), Dumper=_LinesInQuotes, sort_keys=False, width=10**6, allow_unicode=True
+        ).strip(),
         "minutes": f"{results['train_runtime'] / 60:.1f}" if is_encoder else None,
         "layout": record["hardware"].get("layout", "").rstrip(".").replace("comments", f"{comment}s"),
         "seed": record["seed"],
@@ -211,9 +227,19 @@ def _refill(text: str) -> str:
     parts = re.split(r"(^---$.*?^---$|^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
     for index in range(0, len(parts), 2):
         blocks = parts[index].split("\n\n")
-        blocks = [textwrap.fill(b, 118, break_long_words=False) if re.match(r"\s*[\w*`\[]", b) else b for b in blocks]
+        blocks = [_filled(b) if re.match(r"\s*[\w*`\[]", b) else b for b in blocks]
         parts[index] = "\n\n".join(block.strip("\n") for block in blocks if block.strip())
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _filled(paragraph: str) -> str:
+    return textwrap.fill(paragraph, 118, break_long_words=False, break_on_hyphens=False)
+
+
+def _onnx_figures(run: RunFolder) -> dict[str, float] | None:
+    with left_out("what the card says of the ONNX files"):
+        return run.read(EXPORT_FILE) if (run.path / EXPORT_FILE).is_file() else None
+    return None
 
 
 def _card_arguments(record: Mapping[str, Any]) -> CardArguments:
@@ -231,13 +257,34 @@ def _of_emotions(record: Mapping[str, Any], labels: Sequence[str]) -> bool:
 
 def _in_shell(text: str) -> str:
     """A text as an argument of a command: in double quotes where nothing in it means anything to the shell there."""
-    return shlex.quote(text) if re.search(r'["$`\\]|!(?=\S)', text) else f'"{text}"'
+    return _quoted(text) if re.search(r'["$`\\]|!(?=\S)', text) or on_one_line(text) != text else f'"{text}"'
 
 
-def _markdown(label: str) -> str:
-    """A label as Markdown shows it: none of its signs means anything there, and none ends the cell of a table."""
-    escaped = re.sub(r"[\\`*\[\]<|$~]|&(?=#?\w+;)", r"\\\g<0>", on_one_line(label))
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)
+def _quoted(text: str) -> str:
+    """`shlex.quote`, with what does not stand on one line written out, as bash reads it."""
+    if on_one_line(text) == text:
+        return shlex.quote(text)
+    signs = (f"\\U{ord(sign):08x}" if on_one_line(sign) != sign or sign in "'\\" else sign for sign in text)
+    return f"$'{''.join(signs)}'"
+
+
+def _in_code(value: Any) -> str:
+    """A text, or an object of texts, as Python, JavaScript and JSON all write it, without signs that cannot be seen."""
+    written = json.dumps(value, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in written)
+
+
+# What Markdown, and the Hub's of it, acts upon: anywhere in a text; where a line may begin; in what it makes links of.
+_SIGNS = re.compile(
+    r"[\\`*\[\]<|$~@]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])"
+    r"|(?<!\S)[#>+=-]|(?<=\d)[.)](?!\S)|:(?=//)|(?<=www)\.",
+    re.IGNORECASE,
+)
+
+
+def _markdown(text: str) -> str:
+    """A label or a title as Markdown shows it: none of its signs means anything there, or ends the cell of a table."""
+    return _SIGNS.sub(r"\\\g<0>", on_one_line(text))
 
 
 def _reported_split(results: dict[str, float]) -> str:
@@ -249,26 +296,48 @@ def _short_name(run: RunFolder, base_model: str | None) -> str:
 
 
 def _recipe(record: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that differ from their defaults, as the flat YAML that `--config` takes; local folders by name."""
-    defaults = {
-        item.name: item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+    """The arguments that differ from their defaults, as the flat YAML that `--config` takes; local folders by name.
+
+    What is a folder was noted when the run started, see `utils.arguments.shown_names`. Of a run without that note the
+    names are shortened, whatever they are.
+    """
+    own = [
+        item
         for kind in (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
         for item in dataclasses.fields(kind)
+    ]
+    defaults = {
+        item.name: item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+        for item in own
     }
+    training = {item.name for item in dataclasses.fields(TrainingArguments)}
+    shown_always = {*_OF_RECIPE, *(item.name for item in own if item.name not in training)} - set(_FOLLOWS)
     arguments, dataset = current_arguments(record), record["dataset"]
+    shown = record.get("shown", {})
+    if "shown" not in record and FINGERPRINT not in record:  # made by an earlier version
+        shown = {name: Path(str(arguments.get(name))).name for name in ("model_name_or_path", "label_names")
+                 if arguments.get(name) not in (None, record.get("base_model"))}  # fmt: skip
+        shown["teacher"] = [Path(name).name for name in arguments.get("teacher") or []] or None
     recipe = {"dataset_name": dataset["hub_id"] or Path(arguments["dataset_name"]).name}
     skipped_here = () if dataset["hub_id"] or is_known(dataset) else ("dataset_config_name",)  # a file has none
-    for key, value in arguments.items():
+    for key, value in (arguments | shown).items():
         default = getattr(defaults.get(key), "value", defaults.get(key))  # of an enumeration, its value
-        skipped = key in recipe or key in (*_NOT_RECIPE, *skipped_here) or key.startswith(("hub_", "push_"))
+        skipped = key in recipe or key in skipped_here or key not in shown_always
         if not (skipped or value is None or str(value) == str(default)):
-            recipe[key] = [_public(item) for item in value] if isinstance(value, list) else _public(value)
+            recipe[key] = value
     return recipe
 
 
-def _public(value: Any) -> Any:
-    """An argument's value; of a local folder or file, its name alone."""
-    return Path(value).name if isinstance(value, str) and os.path.exists(value) else value
+class _LinesInQuotes(yaml.SafeDumper):
+    """YAML that nothing in a value ends: text with line ends or backticks stands in double quotes, on one line."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = text.isprintable() and "`" not in text
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_LinesInQuotes.add_representer(str, _represent_text)
 
 
 def _scores_table(run: RunFolder, results: dict[str, float], split: str) -> str:
@@ -287,18 +356,21 @@ def _scores_table(run: RunFolder, results: dict[str, float], split: str) -> str:
 
 
 def _baseline_beside(run: RunFolder) -> dict[str, float] | None:
-    """Results of a baseline in a neighbouring folder that was trained and scored on exactly the same rows."""
+    """Scores of a baseline in a neighbouring folder that was trained and scored on exactly the same rows."""
     own, folder = run.read(RUN_FILE), run.path.resolve()
     for path in sorted(folder.parent.glob(f"*/{BASELINE_FILE}")):
-        neighbour = RunFolder(path.parent)
-        if path.parent == folder or not all((path.parent / name).is_file() for name in (RUN_FILE, RESULTS_FILE)):
+        if path.parent == folder:
             continue
-        other = neighbour.read(RUN_FILE)
-        same_subset = own["seed"] == other["seed"] or not any(
-            own["arguments"].get(key) for key in ("max_train_samples", "max_eval_samples")
-        )
-        if own["dataset"] | {"name": ""} == other["dataset"] | {"name": ""} and same_subset:
-            return neighbour.read(RESULTS_FILE)
+        with left_out(f"the comparison with {on_one_line(path.parent.name)} in the card"):
+            neighbour = RunFolder(path.parent)
+            if not all((path.parent / name).is_file() for name in (RUN_FILE, RESULTS_FILE)):
+                continue
+            other = neighbour.read(RUN_FILE)
+            same_subset = own["seed"] == other["seed"] or not any(
+                own["arguments"].get(key) for key in ("max_train_samples", "max_eval_samples")
+            )
+            if own["dataset"] | {"name": ""} == other["dataset"] | {"name": ""} and same_subset:
+                return {key: float(value) for key, value in neighbour.read(RESULTS_FILE).items()}
     return None
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from transformers import pipeline
 
 from utils.arguments import HUB_DATASET
+from utils.console import left_out
 from utils.data.labels import on_one_line
 from utils.evaluation.thresholds import choose_labels
 from utils.model.classifiers import EncoderClassifier, load_classifier
@@ -41,14 +42,16 @@ def is_known(dataset: Mapping[str, Any]) -> bool:
 
 
 def examples(record: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
-    """The sentences of a run's card, each with its title; `record` is run.json."""
-    return WIDGET if is_known(record["dataset"]) else record.get("examples", WIDGET)
+    """The sentences of a run's card, each with its title; `record` is run.json, which has those of unknown data."""
+    return record.get("examples", WIDGET)
 
 
 def record_example(
     run: RunFolder, classifier: EncoderClassifier | None = None, folder: Path | None = None
 ) -> Sequence[str]:
     """Ask a run's model as its card does, and write sentences and answer into run.json.
+
+    Where that fails, one line says why, and run.json says that there are none.
 
     Args:
         run: a run with a model.
@@ -57,28 +60,41 @@ def record_example(
 
     Returns the texts of the validation split that the card will show.
     """
-    record, known = run.read(RUN_FILE), is_known(run.read(RUN_FILE)["dataset"])
-    if run.is_encoder:
-        model: dict[str, Any] = {"model": str(run)}
-        if classifier is not None:
-            model = {"model": classifier.model, "tokenizer": classifier.tokenizer}
-        answer = pipeline("text-classification", device="cpu", trust_remote_code=False, **model)
-        tokenizer: Any = answer.tokenizer
-        chosen = WIDGET if known else choose_examples(
-            *run.read_predictions("validation"),
-            lambda text: len(tokenizer(text)["input_ids"]) <= tokenizer.model_max_length,
-        )  # fmt: skip
-        record["example"] = answer(chosen[0]["text"], top_k=TOP_K)
+    record = run.read(RUN_FILE)
+    known = is_known(record["dataset"])
+    chosen: Sequence[Mapping[str, str]] = ()
+    answer: Any = None
+    with left_out("the card's example"):
+        chosen, answer = _asked(run, classifier, known)
+    record["example"] = answer
+    if not known or answer is None:
+        record["examples"] = list(chosen)
     else:
+        record.pop("examples", None)
+    write_json((folder or run.path) / RUN_FILE, record)
+    return [] if known else [item["text"] for item in chosen]
+
+
+def _asked(
+    run: RunFolder, classifier: EncoderClassifier | None, known: bool
+) -> tuple[Sequence[Mapping[str, str]], Any]:
+    """The sentences of a run's card, and what its model answers to the first."""
+    if not run.is_encoder:
         chosen = WIDGET if known else choose_examples(*run.read_predictions("validation"))
         baseline, thresholds = load_classifier(run.path)
         text = chosen[0]["text"]
         ((labels, scores),) = choose_labels(baseline.predict([text]), baseline.labels, 0 * thresholds, top_k=TOP_K)
-        record["example"] = {"text": text, "labels": labels, "scores": scores}
-    if not known:
-        record["examples"] = list(chosen)
-    write_json((folder or run.path) / RUN_FILE, record)
-    return [] if known else [item["text"] for item in chosen]
+        return chosen, {"text": text, "labels": labels, "scores": scores}
+    model: dict[str, Any] = {"model": str(run)}
+    if classifier is not None:
+        model = {"model": classifier.model, "tokenizer": classifier.tokenizer}
+    answer = pipeline("text-classification", device="cpu", trust_remote_code=False, **model)
+    tokenizer: Any = answer.tokenizer
+    chosen = WIDGET if known else choose_examples(
+        *run.read_predictions("validation"),
+        lambda text: len(tokenizer(text)["input_ids"]) <= tokenizer.model_max_length,
+    )  # fmt: skip
+    return chosen, answer(chosen[0]["text"], top_k=TOP_K)
 
 
 def choose_examples(

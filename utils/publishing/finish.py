@@ -3,11 +3,12 @@
 What comes before stands in the scripts: calibration, thresholds, scores, report.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from utils.arguments import CardArguments, FinetuneArguments
 from utils.console import InputError, say
-from utils.data.splits import hub_id
 from utils.evaluation.decision import Decision, record_changes
 from utils.machine import is_main_process
 from utils.model.classifiers import EncoderClassifier
@@ -21,21 +22,29 @@ from utils.run_folder import THRESHOLDS_FILE, RunFolder
 
 
 def plan_publication(
-    args: FinetuneArguments, card: CardArguments, run: RunFolder, dataset_name: str, base_model: str | None
+    args: FinetuneArguments,
+    card: CardArguments,
+    run: RunFolder,
+    dataset: Mapping[str, Any],
+    base_model: str | None,
+    fingerprint: str,
 ) -> Publication | None:
     """What `--push_to_hub` asks for, once the Hub has said that it can be done; None without it.
 
     The repository is called like the run's folder unless `--hub_model_id` says otherwise.
+
+    Args:
+        dataset: what run.json will say of it.
+        fingerprint: of the run, see `RunFolder.write_run_json`.
     """
     if not args.push_to_hub:
         return None
     name = args.hub_model_id or run.path.resolve().name
-    wanted = Publication(name, bool(args.hub_private_repo), args.hub_revision)
+    wanted = Publication(name, bool(args.hub_private_repo), args.hub_revision, overwrite=args.overwrite_repo)
     if not is_main_process():
         return wanted
-    dataset = {"name": dataset_name, "hub_id": hub_id(dataset_name)}
-    metadata = card_metadata(dataset, base_model, is_encoder=True, card=card)
-    return check_access(wanted, metadata.to_yaml())
+    metadata = card_metadata(dataset, base_model, is_encoder=True, card=card, fingerprint=fingerprint)
+    return check_access(wanted, metadata.to_yaml(), fingerprint)
 
 
 def finish_run(

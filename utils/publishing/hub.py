@@ -6,6 +6,9 @@ training and write its own card over ours.
 
 import re
 import shlex
+from fnmatch import fnmatch
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from huggingface_hub import HfApi, ModelCard
@@ -19,25 +22,37 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from utils.console import InputError
-from utils.run_folder import PUBLISHED, RunFolder
+from utils.data.labels import on_one_line
+from utils.hub_client import HubSilentError, limit_waiting
+from utils.run_folder import FINGERPRINT, PUBLISHED, RUN_FILE, RunFolder
 
 _SAYINGS = {
     401: "the Hub does not accept the token; set HF_TOKEN or run `hf auth login`",
     403: "the token may not write there",
     404: "there is no such repository or branch, or this token may not see it",
     409: "another change came in between, or something of that name exists already",
+    412: "another push came in between",
     413: "the Hub finds a file too large",
     429: "the Hub has had too many requests from this account; wait a few minutes",
 }
 
 
+# What may lie in a repository before its first model: nothing that a push would replace. See also `_is_blank`.
+_NO_MODEL = (".git*", "LICENSE*")
+_ATTEMPTS = 5  # to commit, where others commit at the same time
+# Names that git takes for branches and tags, without those that need quoting somewhere.
+_REF = re.compile(r"(?!.*(\.\.|//|\.lock$|\.lock/|/\.|\.$|/$))[\w][\w./+-]*", re.ASCII)
+
+
 class Publication(NamedTuple):
-    """Where a run is to be published: `user/name`, as a private repository or not, on a branch, with a tag."""
+    """Where a run is to be published: `user/name`, as a private repository or not, on a branch, with a tag; and whether
+    it may take the place of another model there."""
 
     repo_id: str
     private: bool = False
     revision: str | None = None
     tag: str | None = None
+    overwrite: bool = False
 
     def command(self, run: RunFolder) -> str:
         """The command line that publishes `run` there."""
@@ -45,6 +60,7 @@ class Publication(NamedTuple):
         options += ["--hub_private_repo"] if self.private else []
         options += ["--hub_revision", self.revision] if self.revision else []
         options += ["--hub_tag", self.tag] if self.tag else []
+        options += ["--overwrite_repo"] if self.overwrite else []
         return shlex.join(["python", "run_push.py", str(run), *options])
 
     def push(self, run: RunFolder) -> str:
@@ -54,27 +70,40 @@ class Publication(NamedTuple):
         the folder stay at home.
 
         Repository, branch and tag are created if need be. Published files that the run no longer has are removed from
-        the repository. Where nothing has changed, the Hub's last commit stays.
+        the repository; of another model that is to be replaced, all files. Where nothing has changed, the Hub's last
+        commit stays. The commit follows the one that was looked at: where another came in between, it is looked again.
 
         Raises:
-            InputError: the Hub refuses or cannot be reached; the run folder is untouched, and the command in the
-                sentence continues: what was uploaded already is not sent again.
+            InputError: the Hub refuses or cannot be reached, or holds another model; the run folder is untouched, and
+                the command in the sentence continues: what was uploaded already is not sent again.
         """
+        limit_waiting()
         api, repo_id, revision = HfApi(), self.repo_id, self.revision
+        fingerprint = run.read(RUN_FILE).get(FINGERPRINT)
         try:
             api.create_repo(repo_id, private=self.private or None, exist_ok=True)
-            if revision:
-                api.create_branch(repo_id, branch=revision, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=run.path,
-                allow_patterns=list(PUBLISHED),
-                delete_patterns=list(PUBLISHED),
-                revision=revision,
-                commit_message="Upload model, thresholds and card",
-            )
+            for attempt in range(_ATTEMPTS):
+                parent, is_another = self.look(api, fingerprint)
+                if revision:
+                    api.create_branch(repo_id, branch=revision, exist_ok=True)
+                try:
+                    commit = api.upload_folder(
+                        repo_id=repo_id,
+                        folder_path=run.path,
+                        allow_patterns=list(PUBLISHED),
+                        delete_patterns="*" if is_another else list(PUBLISHED),
+                        revision=revision,
+                        commit_message="Upload model, thresholds and card",
+                        parent_commit=parent,
+                    )
+                    break
+                except HfHubHTTPError as error:
+                    if error.response.status_code != 412 or attempt == _ATTEMPTS - 1:
+                        raise
             if self.tag:
                 api.create_tag(repo_id, tag=self.tag, revision=commit.oid)
+        except InputError as error:
+            raise InputError(f"{error} The run in {run} is whole, and nothing was published.") from error
         except Exception as error:  # HTTP, connection, disk: each has its own exception, the way on is the same
             raise InputError(
                 f"Publishing as {repo_id} failed ({_reason(error)}). The run in {run} is whole; this continues: "
@@ -82,15 +111,73 @@ class Publication(NamedTuple):
             ) from error
         return commit.commit_url
 
+    def look(self, api: HfApi, fingerprint: str | None) -> tuple[str | None, bool]:
+        """The newest commit of the branch, and whether what it holds is another model than the one with `fingerprint`.
 
-def check_access(wanted: Publication, metadata: str) -> Publication:
+        A branch that is yet to come begins as the main one is. Returns None and False where there is no repository.
+
+        Raises:
+            InputError: it holds another model, which may not be replaced; or the tag exists already.
+        """
+        try:
+            refs = api.list_repo_refs(self.repo_id)
+        except RepositoryNotFoundError:
+            return None, False
+        tags = {tag.name: tag.target_commit for tag in refs.tags}
+        if self.tag in tags:
+            raise InputError(
+                f"--hub_tag {self.tag}: {self.repo_id} has that tag already, for its commit {tags[self.tag][:8]}; give "
+                "another tag."
+            )
+        branches = {branch.name: branch.target_commit for branch in refs.branches}
+        parent = branches.get(self.revision or "main") or branches.get("main")
+        files = [] if parent is None else api.list_repo_files(self.repo_id, revision=parent)
+        held = [path for path in files if not any(fnmatch(path, pattern) for pattern in _NO_MODEL)]
+        if not held:
+            return parent, False
+        card = None
+        if "README.md" in held:
+            with TemporaryDirectory() as folder:
+                card = Path(
+                    api.hf_hub_download(self.repo_id, "README.md", revision=parent, cache_dir=folder)
+                ).read_bytes()
+            if held == ["README.md"] and _is_blank(card):
+                return parent, False
+        if fingerprint is not None and _fingerprint_in(card) == fingerprint:
+            return parent, False
+        if not self.overwrite:
+            what = "a model that was not trained as this one was" if _fingerprint_in(card) else "something else"
+            shown = ", ".join(on_one_line(path) for path in held[:3]) + (", …" if len(held) > 3 else "")
+            raise InputError(
+                f"{self.repo_id} holds {what} ({shown}); give another --hub_model_id, or --overwrite_repo to have this "
+                "run take its place (the Hub keeps the old commits)."
+            )
+        return parent, True
+
+
+def _fingerprint_in(card: bytes | None) -> str | None:
+    """The mark that `utils.publishing.card` leaves in a card's metadata; None: it is none of ours."""
+    try:
+        mark = ModelCard((card or b"").decode()).data.to_dict().get(FINGERPRINT)
+    except Exception:  # not text, not YAML, not a card: a stranger's
+        return None
+    return mark if isinstance(mark, str) else None
+
+
+def _is_blank(card: bytes) -> bool:
+    """Whether a card has no text, only metadata, as the Hub makes one for a new repository."""
+    return not re.sub(rb"\A\s*---\r?\n.*?\n---\s*", b"", card, flags=re.DOTALL).strip()
+
+
+def check_access(wanted: Publication, metadata: str, fingerprint: str | None) -> Publication:
     """Check all that can be known to fail before anything is trained; returns `wanted` with its full `user/name`.
 
-    Name, token (from HF_TOKEN or a saved login) and its rights, the visibility of a repository that exists, and the
-    card's metadata, which the Hub itself is asked to validate.
+    Name, token (from HF_TOKEN or a saved login) and its rights, the visibility of a repository that exists, what it
+    holds, its tags, and the card's metadata, which the Hub itself is asked to validate.
 
     Args:
         metadata: the YAML block of the card, as far as it is known.
+        fingerprint: what tells the run's model from others, see `RunFolder.write_run_json`.
 
     Raises:
         InputError: publishing would fail, and why.
@@ -101,6 +188,10 @@ def check_access(wanted: Publication, metadata: str) -> Publication:
         raise InputError(
             f"--hub_model_id {wanted.repo_id}: {_reason(error)}; a name or user/name is needed."
         ) from error
+    for option, name in (("--hub_revision", wanted.revision), ("--hub_tag", wanted.tag)):
+        if name is not None and not _REF.fullmatch(name):
+            raise InputError(f"{option} {name}: git has no such names; accepted: letters, digits and . _ - + /.")
+    limit_waiting()
     api = HfApi()
     try:
         account = api.whoami()
@@ -129,6 +220,12 @@ def check_access(wanted: Publication, metadata: str) -> Publication:
             "another --hub_model_id."
         )
     try:
+        wanted._replace(repo_id=repo_id).look(api, fingerprint)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"The Hub cannot be asked about {repo_id} ({_reason(error)}); try again later.") from error
+    try:
         ModelCard(f"---\n{metadata}\n---\n").validate(repo_type="model")
     except ValueError as error:
         raise InputError(f"The Hub does not accept the model card's metadata ({_reason(error)}).") from error
@@ -154,6 +251,8 @@ def _reason(error: BaseException) -> str:
     """What the Hub or its client said, in a few words; the client wraps what went wrong while it was uploading."""
     if isinstance(error, LocalTokenNotFoundError):
         return "there is no token on this machine"
+    if isinstance(error, HubSilentError):
+        return str(error)
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         said = f"HTTP {status}: " + _SAYINGS.get(status, "the Hub is in trouble" if status >= 500 else "refused")

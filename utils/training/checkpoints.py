@@ -13,7 +13,7 @@ from typing import Any
 from utils.arguments import DataArguments, FinetuneArguments, ModelArguments, decisive
 from utils.console import InputError, say
 from utils.model.classifiers import model_files
-from utils.run_folder import CHECKPOINTS, CONFIG_FILE, STATE_FILE, RunFolder, read_json, write_json
+from utils.run_folder import CHECKPOINTS, CONFIG_FILE, STATE_FILE, RunFolder, digest, read_json, write_json
 
 COMPLETE_FILE = "complete.json"  # written last; lists the checkpoint's files with their sizes
 ORIGIN_FILE = "learned_from.json"  # what `learned_from` returned
@@ -89,6 +89,11 @@ def learned_from(
         **decisive(data_args, model_args, args),
         "teacher": [_identity(teacher) for teacher in args.teacher or []],
     }
+
+
+def fingerprint(origin: Mapping[str, Any]) -> str:
+    """A digest of `learned_from`, equal for runs that learn the same: wherever data and models lie, however long."""
+    return digest({name: _compared(value) for name, value in origin.items()})
 
 
 def require_same_origin(checkpoint: str | None, origin: Mapping[str, Any]) -> None:

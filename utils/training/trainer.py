@@ -28,6 +28,7 @@ from utils.arguments import FinetuneArguments
 from utils.data.encoding import encode, shortest_first
 from utils.evaluation.scores import compute_metrics as threshold_sweep
 from utils.model.head import head_parameters
+from utils.model.saved_tokenizer import forget_use
 from utils.run_folder import CHECKPOINTS, LOGS, STATE_FILE, RunFolder
 from utils.training.batches import StepBatches
 from utils.training.checkpoints import mark_whole
@@ -186,6 +187,8 @@ class EmotionTrainer(Trainer):
         Every process calls it, and leaves it when all is written.
         """
         with run.replace() if self.args.should_save else nullcontext(run.path) as folder:
+            tokenizer: Any = self.processing_class
+            forget_use(tokenizer)
             self.save_model(str(folder))
             if self.args.should_save:
                 (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json says the same in the open
