@@ -350,7 +350,8 @@ def as_recorded(*parts: Any) -> dict[str, Any]:
             own = {item.name for item in dataclasses.fields(part)} - _TRAINING_ARGUMENTS
             values |= {name: getattr(part, name) for name in own}
             values |= {"push_to_hub": False, "hub_model_id": "None", "hub_private_repo": "None", "hub_revision": "None"}
-            del values["overwrite_repo"]
+            for name in ("overwrite_repo", "label_names"):  # the second is the data's, see there
+                values.pop(name, None)
         recorded |= values
     return recorded
 

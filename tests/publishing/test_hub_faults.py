@@ -1,3 +1,4 @@
+# ruff: noqa: F811 (fixtures of test_hub are arguments here)
 """What a Hub may do to those who call it: keep silent, ask for hours, hold another's model, send them elsewhere."""
 
 import json
@@ -34,7 +35,7 @@ def impatient(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def publish(hub, refused, run):  # noqa: F811
+def publish(hub, refused, run):
     """`run_push.py` in this process, where it is not refused."""
 
     def call(*options, folder=run, name="emotions"):
@@ -48,7 +49,7 @@ def token(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "writer")
 
 
-def holding(hub, files, branch="main"):  # noqa: F811
+def holding(hub, files, branch="main"):
     """The repository user/emotions, holding `files`."""
     repo = hub.repos.setdefault("models/user/emotions", Repo())
     repo.commit(branch, files)
@@ -60,7 +61,7 @@ def holding(hub, files, branch="main"):  # noqa: F811
 
 @pytest.mark.parametrize("fault", [SILENCE, STALL, 429, 503])
 @pytest.mark.parametrize("request_", [WHOAMI, INFO, REFS, CARD, VALIDATE, CREATE, UPLOAD, COMMIT, TAG])
-def test_no_call_of_a_push_waits_longer_than_it_says(hub, run, refused, impatient, publish, request_, fault):  # noqa: F811
+def test_no_call_of_a_push_waits_longer_than_it_says(hub, run, refused, impatient, publish, request_, fault):
     if request_ == CARD:
         publish("--hub_private_repo")
     hub.fail(request_, fault, headers={"Retry-After": "5000"})
@@ -79,7 +80,7 @@ def test_the_librarys_own_limits_follow_from_one_setting():
 
 @pytest.mark.parametrize("fault", [SILENCE, 503])
 @pytest.mark.parametrize("request_", ["GET /api/models/user/emotions", CARD])
-def test_no_model_is_waited_for_longer(hub, run, refused, impatient, publish, request_, fault):  # noqa: F811
+def test_no_model_is_waited_for_longer(hub, run, refused, impatient, publish, request_, fault):
     publish()
     hub.fail(request_, fault, headers={"Retry-After": "5000"})
     started = time.monotonic()
@@ -92,7 +93,7 @@ def test_no_model_is_waited_for_longer(hub, run, refused, impatient, publish, re
 
 
 @pytest.mark.parametrize("fault", [SILENCE, 503])
-def test_no_dataset_is_waited_for_longer(hub, refused, impatient, fault, small_data, monkeypatch):  # noqa: F811
+def test_no_dataset_is_waited_for_longer(hub, refused, impatient, fault, small_data, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     hub.add_dataset("user/comments", {path.name: path.read_bytes() for path in small_data.glob("*.csv")})
     hub.fail("/user/comments", fault, headers={"Retry-After": "5000"})
@@ -102,14 +103,14 @@ def test_no_dataset_is_waited_for_longer(hub, refused, impatient, fault, small_d
     assert time.monotonic() - started < 15
 
 
-def test_a_cached_model_is_used_while_the_hub_is_silent(hub, refused, impatient, publish):  # noqa: F811
+def test_a_cached_model_is_used_while_the_hub_is_silent(hub, refused, impatient, publish):
     publish()
     folder = model_folder("user/emotions")
     hub.fail(".", SILENCE)
     assert model_folder("user/emotions") == folder
 
 
-def test_a_wait_that_the_hub_asks_for_is_waited_where_it_is_short(hub, refused, publish, monkeypatch):  # noqa: F811
+def test_a_wait_that_the_hub_asks_for_is_waited_where_it_is_short(hub, refused, publish, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     hub.fail(UPLOAD, 429, times=1, headers={"Retry-After": "1"})
     publish()
@@ -120,7 +121,7 @@ def test_a_wait_that_the_hub_asks_for_is_waited_where_it_is_short(hub, refused, 
 
 
 @pytest.mark.parametrize("request_", [WHOAMI, INFO, REFS, CARD, VALIDATE, CREATE, UPLOAD, COMMIT, TAG])
-def test_a_redirect_to_another_host_does_not_get_the_token(hub, refused, impatient, publish, request_):  # noqa: F811
+def test_a_redirect_to_another_host_does_not_get_the_token(hub, refused, impatient, publish, request_):
     if request_ == CARD:
         publish("--hub_private_repo")
     with serve() as other:
@@ -135,7 +136,7 @@ def test_a_redirect_to_another_host_does_not_get_the_token(hub, refused, impatie
         assert "writer" not in sentence
 
 
-def test_a_models_files_may_lie_elsewhere_and_the_token_does_not_go_there(hub, refused, impatient, publish):  # noqa: F811
+def test_a_models_files_may_lie_elsewhere_and_the_token_does_not_go_there(hub, refused, impatient, publish):
     publish()
     with serve() as other:
         other.repos.update(hub.repos)
@@ -159,7 +160,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("files", FOREIGN)
-def test_another_model_is_not_overwritten_unless_asked(hub, run, refused, publish, files):  # noqa: F811
+def test_another_model_is_not_overwritten_unless_asked(hub, run, refused, publish, files):
     repo = holding(hub, files)
     before = dict(repo.branches), snapshot(run), (run / "README.md").read_bytes()
     sentence = refused("--hub_revision", "next")
@@ -176,14 +177,14 @@ def test_another_model_is_not_overwritten_unless_asked(hub, run, refused, publis
     "files",
     [{}, {".gitattributes": b"x", "LICENSE": b"MIT"}, {"README.md": b"---\nlicense: mit\n---\n"}, {"README.md": b""}],
 )
-def test_a_fresh_repository_is_taken(hub, refused, publish, files):  # noqa: F811
+def test_a_fresh_repository_is_taken(hub, refused, publish, files):
     holding(hub, files)
     publish()
     assert "config.json" in hub.files("user/emotions")
     assert set(files) <= set(hub.files("user/emotions"))
 
 
-def test_a_runs_own_earlier_push_is_known_whatever_was_changed_since(hub, run, refused, publish, tmp_path):  # noqa: F811
+def test_a_runs_own_earlier_push_is_known_whatever_was_changed_since(hub, run, refused, publish, tmp_path):
     publish()
     moved = shutil.copytree(run, tmp_path / "moved")
     publish("--fold_thresholds", "false", folder=moved)
@@ -198,7 +199,7 @@ def test_a_runs_own_earlier_push_is_known_whatever_was_changed_since(hub, run, r
     publish("--overwrite_repo", folder=other)
 
 
-def test_a_baseline_does_not_take_the_place_of_an_encoder(hub, refused, publish, baseline_run, tmp_path):  # noqa: F811
+def test_a_baseline_does_not_take_the_place_of_an_encoder(hub, refused, publish, baseline_run, tmp_path):
     publish()
     baseline = shutil.copytree(baseline_run, tmp_path / "baseline")
     assert "was not trained as this one was" in refused(folder=baseline)
@@ -206,7 +207,7 @@ def test_a_baseline_does_not_take_the_place_of_an_encoder(hub, refused, publish,
     assert not [path for path in hub.files("user/emotions") if "safetensors" in path or "tokenizer" in path]
 
 
-def test_fine_tuning_finds_another_model_before_it_starts(hub, refused, finetune_arguments, tmp_path):  # noqa: F811
+def test_fine_tuning_finds_another_model_before_it_starts(hub, refused, finetune_arguments, tmp_path):
     holding(hub, FOREIGN[0])
     folder = tmp_path / "tuned"
     arguments = [*finetune_arguments, "--output_dir", folder, "--push_to_hub", "--hub_model_id", "emotions"]
@@ -223,7 +224,7 @@ def test_fine_tuning_knows_its_own_model_however_long_it_is_trained(
     refused,
     publish,
     finetune_arguments,
-    tmp_path,  # noqa: F811
+    tmp_path,
 ):
     publish()
     arguments = [*map(str, finetune_arguments), "--output_dir", str(tmp_path / "tuned"), "--push_to_hub"]
@@ -233,7 +234,7 @@ def test_fine_tuning_knows_its_own_model_however_long_it_is_trained(
     assert len(hub.commits) == 2
 
 
-def test_a_tag_that_exists_is_found_before_anything_is_uploaded(hub, run, refused, publish):  # noqa: F811
+def test_a_tag_that_exists_is_found_before_anything_is_uploaded(hub, run, refused, publish):
     publish("--hub_tag", "v1")
     hub.log.clear()
     before = (run / "README.md").read_bytes()
@@ -244,7 +245,7 @@ def test_a_tag_that_exists_is_found_before_anything_is_uploaded(hub, run, refuse
 
 
 @pytest.mark.parametrize("name", ["a b", "-x", "a..b", "x.lock", "ends/", "~1", "a:b", ""])
-def test_names_that_git_does_not_take_are_refused_at_once(hub, refused, name):  # noqa: F811
+def test_names_that_git_does_not_take_are_refused_at_once(hub, refused, name):
     for option in ("--hub_tag", "--hub_revision"):
         assert f"{option} {name}: git has no such names" in refused(f"{option}={name}")
     assert hub.log == []
@@ -253,7 +254,7 @@ def test_names_that_git_does_not_take_are_refused_at_once(hub, refused, name):  
 # --- others at the same time ----------------------------------------------------------------------------------------
 
 
-def test_a_push_that_came_in_between_is_looked_at(hub, run, refused, publish):  # noqa: F811
+def test_a_push_that_came_in_between_is_looked_at(hub, run, refused, publish):
     publish()
     repo = hub.repos["models/user/emotions"]
     hub.before(COMMIT, lambda: repo.commit("main", {"notes.txt": b"by hand"}))
@@ -272,14 +273,14 @@ def test_a_push_that_came_in_between_is_looked_at(hub, run, refused, publish):  
     assert len(hub.commits) == before
 
 
-def test_others_that_always_come_in_between_are_named(hub, refused):  # noqa: F811
+def test_others_that_always_come_in_between_are_named(hub, refused):
     hub.fail(COMMIT, 412)
     sentence = refused()
     assert "HTTP 412: another push came in between" in sentence
     assert "this continues: python run_push.py" in sentence
 
 
-def test_pushes_at_the_same_time_leave_one_whole_model(hub, run, refused, publish, tmp_path):  # noqa: F811
+def test_pushes_at_the_same_time_leave_one_whole_model(hub, run, refused, publish, tmp_path):
     publish()
     unfolded = shutil.copytree(run, tmp_path / "unfolded")
     publish("--fold_thresholds", "false", folder=unfolded)

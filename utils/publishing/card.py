@@ -301,17 +301,15 @@ def _recipe(record: dict[str, Any]) -> dict[str, Any]:
     What is a folder was noted when the run started, see `utils.arguments.shown_names`. Of a run without that note the
     names are shortened, whatever they are.
     """
-    own = [
-        item
-        for kind in (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
-        for item in dataclasses.fields(kind)
-    ]
+    trainers = {item.name for item in dataclasses.fields(TrainingArguments)}
+    kinds = (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
+    own = [(kind, item) for kind in kinds for item in dataclasses.fields(kind) if item.init]
     defaults = {
         item.name: item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
-        for item in own
+        for _, item in own
     }
-    training = {item.name for item in dataclasses.fields(TrainingArguments)}
-    shown_always = {*_OF_RECIPE, *(item.name for item in own if item.name not in training)} - set(_FOLLOWS)
+    mine = {item.name for kind, item in own if kind is not FinetuneArguments or item.name not in trainers}
+    shown_always = {*_OF_RECIPE, *mine} - set(_FOLLOWS)
     arguments, dataset = current_arguments(record), record["dataset"]
     shown = record.get("shown", {})
     if "shown" not in record and FINGERPRINT not in record:  # made by an earlier version
