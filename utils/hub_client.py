@@ -1,11 +1,12 @@
 """How long the Hub is waited for: through the HTTP client that huggingface_hub, transformers and datasets share.
 
-As the library makes it, that client waits for an answer for ever, and as long as a server's `Retry-After` says. Here
-all follows from the library's own setting, HF_HUB_DOWNLOAD_TIMEOUT (10 seconds): a request waits six times as long for
-its answer, and a call that has failed is tried again for twelve times as long. No call waits longer than both together,
-three minutes, whatever the server does.
+As the library makes it, that client waits for an answer for ever, and as long as a server's `Retry-After` says; Xet, by
+which large files go, waits half an hour. Here all follows from the library's own setting, HF_HUB_DOWNLOAD_TIMEOUT (10
+seconds): a request waits six times as long for its answer, and a call that has failed is tried again for twelve times
+as long. No call waits longer than both together, three minutes, whatever the server does.
 """
 
+import os
 import threading
 import time
 from typing import Any
@@ -40,6 +41,9 @@ def limit_waiting() -> None:
     """
     if not _Waiting.limited:
         set_client_factory(_client)
+        for name in ("CONNECT", "READ"):  # of each of Xet's six attempts, with pauses of 3 seconds and more
+            seconds = 2 * constants.HF_HUB_DOWNLOAD_TIMEOUT
+            os.environ.setdefault(f"HF_XET_CLIENT_{name}_TIMEOUT", f"{1000 * seconds:.0f}ms")
         _Waiting.limited = True
     _Waiting.since = None
 

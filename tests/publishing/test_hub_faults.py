@@ -2,11 +2,13 @@
 """What a Hub may do to those who call it: keep silent, ask for hours, hold another's model, send them elsewhere."""
 
 import json
+import os
 import shutil
 import threading
 import time
 
 import pytest
+from conftest import run_python
 from hub_server import SILENCE, STALL, Repo, serve
 from huggingface_hub import constants
 from test_hub import COMMIT, CREATE, UPLOAD, hub, refused, run, snapshot  # noqa: F401 (fixtures)
@@ -16,7 +18,7 @@ import run_push
 from utils.arguments import DataArguments
 from utils.console import InputError
 from utils.data.splits import load_splits
-from utils.hub_client import limit_waiting, patience
+from utils.hub_client import limit_waiting
 from utils.model.classifiers import model_folder
 from utils.run_folder import read_json, write_json
 
@@ -74,8 +76,17 @@ def test_no_call_of_a_push_waits_longer_than_it_says(hub, run, refused, impatien
     assert snapshot(run) == before
 
 
-def test_the_librarys_own_limits_follow_from_one_setting():
-    assert patience() == 12 * constants.HF_HUB_DOWNLOAD_TIMEOUT
+def test_all_limits_follow_from_one_setting_xets_included():
+    program = (
+        "from utils.hub_client import answer_limit, limit_waiting, patience; limit_waiting()\n"
+        "from hf_xet import XetConfig\n"
+        "xet = XetConfig(); print(answer_limit(), patience(), xet.get('client.read_timeout').total_seconds(),"
+        "xet.get('client.connect_timeout').total_seconds(), xet.get('client.retry_max_attempts'))"
+    )
+    pytest.importorskip("hf_xet")
+    for setting, limits in (({}, "60 120 20.0 20.0 5"), ({"HF_HUB_DOWNLOAD_TIMEOUT": "3"}, "18 36 6.0 6.0 5")):
+        plain = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        assert run_python("-c", program, env=plain | setting).stdout.strip() == limits
 
 
 @pytest.mark.parametrize("fault", [SILENCE, 503])
