@@ -14,33 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from joblib import parallel_config
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MultiLabelBinarizer
-from skops import io as skops_io
-
-from metrics.multilabel_scores.multilabel_scores import several_columns
-from utils.arguments import (
-    CardArguments,
-    DataArguments,
-    OutputArguments,
-    ThresholdArguments,
-    as_recorded,
-    parse_arguments,
-    shown_names,
-)
 from utils.command_line import check_ranges
 from utils.console import InputError, one_sentence_errors, say
-from utils.data.splits import describe, label_names, load_splits, stratified_subset
-from utils.evaluation.report import results_table, score, write_report
-from utils.evaluation.thresholds import fit_thresholds
 from utils.locks import one_job
-from utils.model.baseline import label_probabilities
-from utils.publishing.finish import finish_run
-from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, digest, write_bytes
 
 RECIPE = str(Path(__file__).parent / "recipes" / "baseline.yaml")
 
@@ -62,9 +38,36 @@ class BaselineArguments:
 
 @one_job()
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    # 1. Arguments, all checked before anything is loaded.
+    # 1. Arguments, all checked before anything is loaded, libraries included.
+    from utils.arguments import (
+        CardArguments,
+        DataArguments,
+        OutputArguments,
+        ThresholdArguments,
+        as_recorded,
+        parse_arguments,
+        shown_names,
+    )
+
     kinds = (DataArguments, BaselineArguments, ThresholdArguments, OutputArguments, CardArguments)
     data_args, args, threshold_args, output_args, card_args = parse_arguments(kinds, argv, __doc__, RECIPE)
+
+    from joblib import parallel_config
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MultiLabelBinarizer
+    from skops import io as skops_io
+
+    from metrics.multilabel_scores.multilabel_scores import several_columns
+    from utils.data.splits import describe, label_names, load_splits, stratified_subset
+    from utils.evaluation.report import results_table, score, write_report
+    from utils.evaluation.thresholds import fit_thresholds
+    from utils.model.baseline import label_probabilities
+    from utils.publishing.finish import finish_run
+    from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, digest, write_bytes
+
     run = output_args.open_run(args.output_dir, data_args.dataset_name)
     shown = shown_names(data_args)
 

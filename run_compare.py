@@ -12,10 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.command_line import plain_parser
+from utils.command_line import plain_parser, run_folder
 from utils.console import InputError, one_sentence_errors, say
-from utils.evaluation.bootstrap import RESAMPLES, compare
-from utils.evaluation.report import markdown_table, results_table
 from utils.run_folder import RUN_FILE, THRESHOLDS_FILE, RunFolder
 
 TITLES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
@@ -23,7 +21,7 @@ TITLES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_mac
 
 def main(argv: list[str] | None = None) -> str:
     parser = plain_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=RunFolder, metavar="OUTPUT_DIR", help="folders of finished runs")
+    parser.add_argument("runs", nargs="+", type=run_folder, metavar="OUTPUT_DIR", help="folders of finished runs")
     parser.add_argument("--seeds", action="store_true", help="the runs are seeds of one recipe: add mean ± deviation")
     args = parser.parse_args(argv)
     for run in args.runs:
@@ -31,6 +29,9 @@ def main(argv: list[str] | None = None) -> str:
     require_same_rows(args.runs)
     if args.seeds:
         require_different_seeds(args.runs)
+
+    from utils.evaluation.report import results_table  # after the arguments are checked: it takes seconds
+
     report = results_table(args.runs, args.seeds)
     if len(args.runs) == 2 and not args.seeds:
         report += f"\n\n{paired_test(*args.runs)}"
@@ -91,6 +92,9 @@ def require_different_seeds(runs: Sequence[RunFolder]) -> None:
 
 def paired_test(first: RunFolder, second: RunFolder) -> str:
     """Both runs on the same rows: differences with 95 % intervals and p, and a sentence that says what they mean."""
+    from utils.evaluation.bootstrap import RESAMPLES, compare
+    from utils.evaluation.report import markdown_table
+
     split = _scored_on(first)
     models = []
     for run in (first, second):

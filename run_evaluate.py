@@ -14,31 +14,21 @@ import argparse
 import difflib
 import shutil
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from utils.command_line import plain_parser, true_or_false
+from utils.command_line import plain_parser, run_folder, true_or_false
 from utils.console import InputError, one_sentence_errors, say
-from utils.evaluation.calibration import METHODS, calibrate_predictions
-from utils.evaluation.decision import (
-    Decision,
-    other_calibration,
-    put_by_hand,
-    record_changes,
-    stored_predictions,
-    training_results,
-)
-from utils.evaluation.report import results_table, score, write_report
-from utils.evaluation.thresholds import METRICS, STRATEGIES, fit_thresholds
-from utils.model.classifiers import load_encoder
-from utils.model.folding import as_trained, write_calibrated
-from utils.publishing.card import write_card
-from utils.publishing.finish import write_ending
+from utils.evaluation.choices import METHODS, METRICS, STRATEGIES
 from utils.run_folder import AFTER_TRAINING, STATE_FILE, RunFolder
+
+if TYPE_CHECKING:
+    from utils.evaluation.decision import Decision
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add = parser.add_argument
-    add("run", type=RunFolder, metavar="OUTPUT_DIR", help="the folder of a finished run")
+    add("run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     add("--threshold_strategy", choices=STRATEGIES, help="fit the thresholds this way")
     add("--threshold_metric", choices=METRICS, help="what they are to maximise on validation")
     add("--set_threshold", nargs="+", action="extend", default=[], metavar="LABEL=VALUE",
@@ -54,8 +44,26 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    # 1. Arguments; what they leave open stays as the run has it. Nobody else changes the run meanwhile.
+    # 1. Arguments, checked before the libraries are imported; what they leave open stays as the run has it. Nobody else
+    # changes the run meanwhile.
     args = parse(argv)
+
+    from utils.evaluation.calibration import calibrate_predictions
+    from utils.evaluation.decision import (
+        Decision,
+        other_calibration,
+        put_by_hand,
+        record_changes,
+        stored_predictions,
+        training_results,
+    )
+    from utils.evaluation.report import results_table, score, write_report
+    from utils.evaluation.thresholds import fit_thresholds
+    from utils.model.classifiers import load_encoder
+    from utils.model.folding import as_trained, write_calibrated
+    from utils.publishing.card import write_card
+    from utils.publishing.finish import write_ending
+
     run: RunFolder = args.run
     with run.exclusive():
         classifier = load_encoder(run) if run.is_encoder else None
@@ -93,7 +101,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     return results
 
 
-def asked_for(args: argparse.Namespace, now: Decision, names: Sequence[str]) -> Decision:
+def asked_for(args: argparse.Namespace, now: "Decision", names: Sequence[str]) -> "Decision":
     """`now`, with what the arguments name in its place."""
     by_hand = dict(now.set_threshold)
     for item in args.set_threshold:

@@ -5,18 +5,19 @@
 run_finetune.py does so itself where requirements-onnx.txt is installed.
 """
 
-from utils.command_line import plain_parser
+from utils.command_line import plain_parser, run_folder
 from utils.console import one_sentence_errors, say
-from utils.publishing.card import write_card
-from utils.publishing.onnx_export import export_onnx, summary
-from utils.run_folder import RunFolder
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     parser = plain_parser(__doc__)
-    parser.add_argument("run", type=RunFolder, metavar="OUTPUT_DIR", help="the folder of a finished run")
+    parser.add_argument("run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     run = parser.parse_args(argv).run
     run.require_finished()
+
+    from utils.publishing.card import write_card  # after the arguments are checked: it takes seconds
+    from utils.publishing.onnx_export import export_onnx, summary
+
     with run.exclusive():  # nobody else changes the model meanwhile
         figures = export_onnx(run)
         write_card(run)

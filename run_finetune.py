@@ -10,38 +10,41 @@ Without --config, recipes/bert_base.yaml is the recipe; arguments override it.
 
 from pathlib import Path
 
-from transformers import set_seed
-
-from utils.arguments import (
-    CardArguments,
-    DataArguments,
-    FinetuneArguments,
-    ModelArguments,
-    OutputArguments,
-    ThresholdArguments,
-    as_recorded,
-    parse_arguments,
-    shown_names,
-)
 from utils.console import one_sentence_errors, say
-from utils.data.splits import describe, label_names, load_splits, stratified_subset
-from utils.evaluation.predict import calibrate_run, predict_splits
-from utils.evaluation.report import results_table, score, write_report
-from utils.evaluation.thresholds import fit_thresholds
 from utils.locks import one_job
-from utils.model.loading import load_for_training, load_tokenizer, resolve_model
-from utils.publishing.finish import finish_run, plan_publication
-from utils.training.checkpoints import find_checkpoint, fingerprint, learned_from, require_same_origin
-from utils.training.trainer import EmotionTrainer
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 
 
 @one_job()
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    # 1. Arguments: all that can fail is checked before it starts.
+    # 1. Arguments: all that can fail is checked before it starts, and before all libraries are imported.
+    from utils.arguments import (
+        CardArguments,
+        DataArguments,
+        FinetuneArguments,
+        ModelArguments,
+        OutputArguments,
+        ThresholdArguments,
+        as_recorded,
+        parse_arguments,
+        shown_names,
+    )
+
     kinds = (DataArguments, ModelArguments, ThresholdArguments, OutputArguments, CardArguments, FinetuneArguments)
     data_args, model_args, threshold_args, output_args, card_args, args = parse_arguments(kinds, argv, __doc__, RECIPE)
+
+    from transformers import set_seed
+
+    from utils.data.splits import describe, label_names, load_splits, stratified_subset
+    from utils.evaluation.predict import calibrate_run, predict_splits
+    from utils.evaluation.report import results_table, score, write_report
+    from utils.evaluation.thresholds import fit_thresholds
+    from utils.model.loading import load_for_training, load_tokenizer, resolve_model
+    from utils.publishing.finish import finish_run, plan_publication
+    from utils.training.checkpoints import find_checkpoint, fingerprint, learned_from, require_same_origin
+    from utils.training.trainer import EmotionTrainer
+
     inputs = (data_args.dataset_name, model_args.model_name_or_path)
     run = output_args.open_run(args.output_dir, *inputs, resume=args.resuming)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run)

@@ -19,21 +19,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import torch
-from accelerate import PartialState
-
-from utils.command_line import plain_parser
+from utils.command_line import place, plain_parser, with_home
 from utils.console import InputError, note, one_sentence_errors, table
 from utils.data.files import Watch
 from utils.data.rows import READERS, Row, count_rows, input_problem, read_rows, separator_note, stream_kind
-from utils.inference.jobs import claim, classify_file, open_parts
-from utils.inference.label_rows import RowClassifier, windows
 from utils.inference.output import SUFFIXES, output_problem
-from utils.inference.parts import digest
 from utils.locks import one_job
-from utils.machine import leave_together, share_cores
-from utils.model.classifiers import PRECISIONS, load_classifier, model_files, model_folder, settle_precision
-from utils.progress import Progress
+from utils.machine import PRECISIONS, launched_processes, leave_together, share_cores
 
 STREAMS = ("csv", "tsv", "jsonl", "txt")
 
@@ -42,12 +34,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts to classify (none: --input_file, or standard input)")
-    add("--model", required=True, help="a folder that a run has written, or a model id on the Hub")
-    add("--input_file", type=Path, help=f"one text a row: {', '.join(READERS)}; text also as .gz or .zst; -: stdin")
+    add("--model", required=True, type=with_home, help="a folder that a run has written, or a model id on the Hub")
+    add("--input_file", type=place, help=f"one text a row: {', '.join(READERS)}; text also as .gz or .zst; -: stdin")
     add("--input_format", choices=STREAMS, help="of standard input (default: known by its first line)")
     add(
         "--output_file",
-        type=Path,
+        type=place,
         help=f"results, one row for each input row: {', '.join(SUFFIXES)}; text also with .gz or .zst",
     )
     add("--text_column", default="text", help="the column that holds the text (default: text)")
@@ -70,9 +62,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--resume", action="store_true", help="go on where a killed run with the same arguments stopped")
     add("--use_cpu", action="store_true", help="do not use a GPU")
     args = parser.parse_args(argv)
-    on_cpu = args.use_cpu or args.backend == "onnx" or not torch.cuda.is_available()
-    # A process may wait for one with more to do: a day at most.
-    processes = PartialState(cpu=on_cpu, timeout=timedelta(days=1)).num_processes
     problems = []
     is_stream = not args.texts and (args.input_file is None or str(args.input_file) == "-")
     if is_stream:
@@ -91,7 +80,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         problems.append(f"--threshold is {args.threshold}; accepted: 0 to 1.")
     if args.top_k is not None and args.top_k < 1:
         problems.append(f"--top_k is {args.top_k}; accepted: 1 or more.")
-    if (args.resume or processes > 1) and not (args.input_file and args.output_file):
+    if (args.resume or launched_processes() > 1) and not (args.input_file and args.output_file):
         problems.append("--resume and several processes need --input_file and --output_file.")
     if is_stream and sys.stdin.isatty():
         problems.append("No text: give texts, --input_file, or pipe lines into standard input.")
@@ -128,13 +117,25 @@ def read_input(args: argparse.Namespace) -> tuple[list[str], Iterator[Row]]:
 
 @one_job()
 def main(argv: list[str] | None = None) -> int:
-    # 1. Arguments and input, checked before the model is loaded.
-    args, state = parse(argv), PartialState()
-    if args.output_file:
-        claim(args.output_file, args.resume, args.overwrite_output)
+    # 1. Arguments and input, checked before the libraries are imported, which takes seconds.
+    args = parse(argv)
     source = Watch([args.input_file] if args.input_file else [])
     columns, rows = read_input(args)
     total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
+
+    import torch
+    from accelerate import PartialState
+
+    from utils.inference.jobs import claim, classify_file, open_parts
+    from utils.inference.label_rows import RowClassifier, windows
+    from utils.inference.parts import digest
+    from utils.model.classifiers import load_classifier, model_files, model_folder, settle_precision
+    from utils.progress import Progress
+
+    on_cpu = args.use_cpu or args.backend == "onnx" or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=timedelta(days=1))  # a process may wait for one with more to do
+    if args.output_file:
+        claim(args.output_file, args.resume, args.overwrite_output)
     on_cpu = state.device.type == "cpu"
     if on_cpu:
         share_cores()

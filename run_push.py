@@ -9,20 +9,15 @@ The token comes from HF_TOKEN or a saved login (`hf auth login`), never from the
 
 import argparse
 
-from utils.command_line import plain_parser, true_or_false
+from utils.command_line import plain_parser, run_folder, true_or_false
 from utils.console import InputError, one_sentence_errors, say
-from utils.model.classifiers import load_encoder
-from utils.model.head import has_bias
-from utils.publishing.card import run_metadata, write_card
-from utils.publishing.finish import finish_run
-from utils.publishing.hub import Publication, check_access
-from utils.run_folder import FINGERPRINT, THRESHOLDS_FILE, RunFolder
+from utils.run_folder import FINGERPRINT, THRESHOLDS_FILE
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add = parser.add_argument
-    add("run", type=RunFolder, metavar="OUTPUT_DIR", help="the folder of a finished run")
+    add("run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     add("--hub_model_id", required=True, help="name or user/name of the repository")
     add("--hub_private_repo", action="store_true", help="create the repository as a private one")
     add("--hub_revision", help="the branch to push to (default: main)")
@@ -33,17 +28,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.run.require_finished()
     if args.fold_thresholds is not None and not args.run.is_encoder:
         raise InputError(f"--fold_thresholds: {args.run} holds a baseline; only an encoder's thresholds can be folded.")
+    return args
+
+
+def main(argv: list[str] | None = None) -> str:
+    # 1. Arguments, checked before the libraries are imported; the run, and access to the Hub, before it is changed.
+    args = parse(argv)
+
+    from utils.model.classifiers import load_encoder
+    from utils.model.head import has_bias
+    from utils.publishing.card import run_metadata, write_card
+    from utils.publishing.finish import finish_run
+    from utils.publishing.hub import Publication, check_access
+
     if args.fold_thresholds and not has_bias(load_encoder(args.run).model):
         raise InputError(
             f"--fold_thresholds true: the model in {args.run} has an output layer without bias, which has no place for "
             "thresholds; accepted: false."
         )
-    return args
-
-
-def main(argv: list[str] | None = None) -> str:
-    # 1. Arguments, the run, and access to the Hub, before anything is changed.
-    args = parse(argv)
     publication = Publication(
         args.hub_model_id, args.hub_private_repo, args.hub_revision, args.hub_tag, args.overwrite_repo
     )

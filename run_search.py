@@ -13,35 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from accelerate.utils import broadcast_object_list
-
-from utils.arguments import (
-    CardArguments,
-    DataArguments,
-    FinetuneArguments,
-    ModelArguments,
-    OutputArguments,
-    ThresholdArguments,
-    as_recipe,
-    parse_arguments,
-)
 from utils.command_line import check_ranges
-from utils.console import InputError, one_sentence_errors, refused_together, say
-from utils.data.splits import describe, load_splits, stratified_subset
+from utils.console import one_sentence_errors, refused_together, say
 from utils.locks import one_job
 from utils.machine import is_main_process
-from utils.model.loading import load_for_training, load_tokenizer, resolve_model
-from utils.run_folder import RunFolder, write_csv, write_text
-from utils.training.search import (
-    RECIPE_FILE,
-    TRIALS_FILE,
-    Search,
-    for_trials,
-    require_optuna,
-    require_search_or_nothing,
-)
-from utils.training.trainer import EmotionTrainer
+from utils.run_folder import write_csv, write_text
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 
@@ -61,11 +37,31 @@ class SearchArguments:
 
 @one_job()
 def main(argv: list[str] | None = None) -> Path:
-    # 1. Arguments, and a folder that holds this search or none.
+    # 1. Arguments, checked before all libraries are imported, and a folder that holds this search or none.
+    from utils.arguments import (
+        CardArguments,
+        DataArguments,
+        FinetuneArguments,
+        ModelArguments,
+        OutputArguments,
+        ThresholdArguments,
+        as_recipe,
+        parse_arguments,
+    )
+
     finetuning = (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
     kinds = (*finetuning, OutputArguments, SearchArguments)
     *parts, output_args, search_args = parse_arguments(kinds, argv, __doc__, RECIPE)
     data_args, model_args, _, _, args = parts
+
+    import yaml
+    from accelerate.utils import broadcast_object_list
+
+    from utils.data.splits import describe, load_splits, stratified_subset
+    from utils.model.loading import load_for_training, load_tokenizer, resolve_model
+    from utils.training.search import RECIPE_FILE, TRIALS_FILE, Search, for_trials, open_folder, require_optuna
+    from utils.training.trainer import EmotionTrainer
+
     require_optuna()
     folder = open_folder(args.output_dir)
     model_path, _ = resolve_model(model_args.model_name_or_path)
@@ -113,17 +109,6 @@ def main(argv: list[str] | None = None) -> Path:
     write_text(folder / RECIPE_FILE, f"# {sentence}; made by run_search.py\n{text}")
     say(f"\n{search.table()}\n\n{sentence}: python run_finetune.py --config {folder / RECIPE_FILE}")
     return folder / RECIPE_FILE
-
-
-def open_folder(output_dir: str | None) -> Path:
-    """The folder of a search, made if need be and held; in it is an earlier one of its kind, or nothing of its names."""
-    if output_dir and RunFolder(output_dir).holds_a_run:
-        raise InputError(
-            f"--output_dir {output_dir} holds a run; a search needs a folder of its own, such as {output_dir}_search."
-        )
-    folder = RunFolder.create(output_dir, overwrite=False).path
-    refused_together(lambda: require_search_or_nothing(folder))
-    return folder
 
 
 if __name__ == "__main__":

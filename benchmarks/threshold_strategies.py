@@ -20,8 +20,9 @@ from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
 from utils.evaluation.bootstrap import intervals
 from utils.evaluation.calibration import calibrate, expected_calibration_error
+from utils.evaluation.choices import METRICS, STRATEGIES
 from utils.evaluation.report import markdown_table
-from utils.evaluation.thresholds import METRICS, STRATEGIES, decide, fit_thresholds, micro_and_macro_f1
+from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
 from utils.run_folder import RunFolder
 
 

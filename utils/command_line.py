@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.console import InputError
+from utils.run_folder import RunFolder
 
 TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
 
@@ -41,6 +42,11 @@ def with_home(path: str) -> str:
 def place(path: str) -> Path:
     """A path on the command line, for argparse's `type`; see `with_home`."""
     return Path(with_home(path))
+
+
+def run_folder(path: str) -> RunFolder:
+    """A run's folder on the command line, for argparse's `type`; see `with_home`."""
+    return RunFolder(with_home(path))
 
 
 def true_or_false(text: str) -> bool:

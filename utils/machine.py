@@ -7,6 +7,13 @@ they are imported where they are needed.
 import os
 import sys
 
+PRECISIONS = ("auto", "fp32", "bf16", "int8")  # in which a model computes its answers
+
+
+def launched_processes() -> int:
+    """How many processes a launcher has started, this one included."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
 
 def has_accelerator() -> bool:
     """Whether there is a GPU, of NVIDIA's or AMD's kind or Apple's."""
@@ -28,7 +35,7 @@ def is_main_process() -> bool:
 
 def is_launched_with_others() -> bool:
     """Whether a launcher has started several processes that have found each other."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if launched_processes() == 1:
         return False
     state = sys.modules.get("accelerate.state")
     return state is not None and bool(state.PartialState._shared_state) and state.PartialState().num_processes > 1

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from utils.evaluation.thresholds import METRICS, STRATEGIES, decide, fit_thresholds
+from utils.evaluation.choices import METRICS, STRATEGIES
+from utils.evaluation.thresholds import decide, fit_thresholds
 
 
 def score(gold, probabilities, thresholds, metric):

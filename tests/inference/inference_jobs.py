@@ -27,6 +27,7 @@ from accelerate import PartialState
 import run_inference
 from utils.console import one_sentence_errors
 from utils.inference import jobs, label_rows, output, parts
+from utils.model import classifiers
 
 
 def die(*_: object) -> None:
@@ -84,10 +85,10 @@ def run(job: dict, rank: int, port: int) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)  # a fork of a process with more threads may wait for them for ever
-    run_inference.load_classifier = functools.cache(run_inference.load_classifier)
+    classifiers.load_classifier = functools.cache(classifiers.load_classifier)
     for line in sys.stdin:
         job = json.loads(line)
-        run_inference.load_classifier(job["arguments"][job["arguments"].index("--model") + 1], "cpu", "fp32")
+        classifiers.load_classifier(job["arguments"][job["arguments"].index("--model") + 1], "cpu", "fp32")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

@@ -14,6 +14,7 @@ import run_inference
 from utils.console import InputError
 from utils.inference import jobs, label_rows
 from utils.locks import held
+from utils.model import classifiers
 from utils.run_folder import write_bytes
 
 ROWS = 100
@@ -197,12 +198,12 @@ def test_an_input_that_changes_is_noticed_and_no_part_is_kept(
 
 def test_a_model_that_is_another_than_the_parts_say_is_noticed(arguments, finished_run, tmp_path, monkeypatch):
     model = shutil.copytree(finished_run, tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints"))
-    load = run_inference.load_classifier
+    load = classifiers.load_classifier
 
     def change_and_load(*options):
         os.utime(model / "model.safetensors", ns=(0, 0))
         return load(*options)
 
-    monkeypatch.setattr(run_inference, "load_classifier", change_and_load)
+    monkeypatch.setattr(classifiers, "load_classifier", change_and_load)
     assert "model.safetensors was changed while it was read" in refused(["--model", str(model), *arguments[2:]])
     assert not (tmp_path / "out.jsonl.parts").exists()

@@ -11,10 +11,10 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
+from utils.evaluation.choices import METHODS
 from utils.model.folding import Calibration
 from utils.run_folder import METRIC_PREFIX, Predictions
 
-METHODS = ("none", "temperature", "platt")
 BINS = 15
 
 

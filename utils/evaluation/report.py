@@ -9,10 +9,11 @@ import numpy as np
 from utils.console import InputError, say
 from utils.data.labels import on_one_line
 from utils.evaluation.calibration import calibration_rows
+from utils.evaluation.choices import METRICS, STRATEGIES
 from utils.evaluation.mistakes import confident_mistakes, confused_pairs
 from utils.evaluation.plots import plot_run
 from utils.evaluation.scores import label_scores, split_scores
-from utils.evaluation.thresholds import METRICS, STRATEGIES, decide, fit_thresholds, micro_and_macro_f1
+from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
 from utils.run_folder import (
     METRIC_PREFIX,
     PER_LABEL_FILE,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import expit, logit
 
-STRATEGIES = ("fixed", "global", "per_label", "expected_f1")
-METRICS = ("f1_micro", "f1_macro")
+from utils.evaluation.choices import STRATEGIES
+
 Counts = np.ndarray | np.number | float
 
 

@@ -28,7 +28,6 @@ from utils.run_folder import BASELINE_FILE, CONFIG_FILE, ONNX_FILES, THRESHOLDS_
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 ONNX_TOKENS = 256  # of one thread's batch: what it computes then fits the cache of its core
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "*.model", "*.codes", "*.jinja")  # of models that others have published
-PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 
 class Classifier(Protocol):

@@ -15,9 +15,10 @@ import torch
 from transformers.trainer_utils import SaveStrategy
 
 from utils.arguments import FinetuneArguments
-from utils.console import InputError, say
+from utils.console import InputError, refused_together, say
 from utils.evaluation.report import markdown_table
 from utils.machine import is_main_process
+from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import optuna
@@ -64,6 +65,21 @@ def for_trials(args: FinetuneArguments, folder: str) -> FinetuneArguments:
     own.output_dir, own.report_to = folder, []
     own.save_strategy, own.load_best_model_at_end, own.early_stopping_patience = SaveStrategy.NO, False, None
     return own
+
+
+def open_folder(output_dir: str | None) -> Path:
+    """The folder of a search, made if need be, and held; it has an earlier one of its kind, or nothing of its names.
+
+    Raises:
+        InputError: it holds a run, or something else of these names.
+    """
+    if output_dir and RunFolder(output_dir).holds_a_run:
+        raise InputError(
+            f"--output_dir {output_dir} holds a run; a search needs a folder of its own, such as {output_dir}_search."
+        )
+    folder = RunFolder.create(output_dir, overwrite=False).path
+    refused_together(lambda: require_search_or_nothing(folder))
+    return folder
 
 
 class Search:
