@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
     import torch
     from accelerate import PartialState
 
-    from utils.inference.jobs import claim, classify_file, open_parts
+    from utils.inference.jobs import claim, classify_file, open_parts, summary
     from utils.inference.label_rows import RowClassifier, windows
     from utils.inference.parts import digest
     from utils.model.classifiers import load_classifier, model_files, model_folder, settle_precision
@@ -168,6 +168,7 @@ def main(argv: list[str] | None = None) -> int:
         done = sum(part.rows for part in parts.finished().values())
         progress = Progress(total, done, state.is_main_process, state.num_processes)
         unclassified = classify_file(named, rows, parts, progress, args.input_file is not None, source)
+        note(summary(named, progress, args.output_file))
     else:
         progress = Progress(shown=False)
         for window in windows(rows):

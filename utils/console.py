@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import NoReturn
 
 from utils.machine import is_launched_with_others, is_main_process
@@ -16,6 +17,19 @@ _KEPT = "what was finished before is kept"
 # What a terminal would obey rather than show: controls but for tabs and line ends, changes of the writing's direction;
 # and halves of surrogate pairs, which cannot be written at all.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+_INTERRUPTED = "Interrupted; checkpoints and finished files are kept."
+
+
+def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C is a sentence from the first import on: see `one_sentence_errors` for what comes after the imports."""
+    if issubclass(kind, KeyboardInterrupt):
+        _exit(_INTERRUPTED, 130)
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _interrupted
 
 
 class InputError(ValueError):
@@ -99,7 +113,7 @@ def one_sentence_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except KeyboardInterrupt:
-        _exit("Interrupted; checkpoints and finished files are kept.", 130)
+        _exit(_INTERRUPTED, 130)
     except RecursionError:
         _exit("A file is nested more deeply than it can be read; accepted: a hundred levels, which is plenty.", 2)
     except Exception as error:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from tqdm.auto import tqdm
 
+from utils.console import visible
+
 LINES_EVERY = 30  # seconds between lines of progress in a log file
 REPORTED = 20  # rows that are named one by one; a file full of bad rows would bury everything else
 
@@ -50,7 +52,7 @@ class Progress:
         """Name a row that could not be classified, as long as there are few."""
         self.problems += 1
         if self.problems <= REPORTED:
-            tqdm.write(f"not classified: {problem}", file=sys.stderr)
+            tqdm.write(f"not classified: {visible(problem)}", file=sys.stderr)
         elif self.problems == REPORTED + 1:
             tqdm.write("not classified: more rows, which are only counted from here on", file=sys.stderr)
 

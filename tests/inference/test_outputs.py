@@ -207,3 +207,13 @@ def test_a_model_that_is_another_than_the_parts_say_is_noticed(arguments, finish
     monkeypatch.setattr(classifiers, "load_classifier", change_and_load)
     assert "model.safetensors was changed while it was read" in refused(["--model", str(model), *arguments[2:]])
     assert not (tmp_path / "out.jsonl.parts").exists()
+
+
+def test_a_job_ends_with_what_it_has_done(arguments, finished_run, tmp_path, capsys):
+    """Rows, the path, seconds, and how many rows got each label, the most frequent first."""
+    (tmp_path / "in.txt").write_text("so happy today\n" * 30)
+    command = ["--model", str(finished_run), "--input_file", str(tmp_path / "in.txt"), "--use_cpu", "--top_k", "1"]
+    assert run_inference.main([*command, "--output_file", str(tmp_path / "sum.jsonl")]) == 0
+    label = json.loads((tmp_path / "sum.jsonl").read_text().splitlines()[0])["labels"][0]
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"30 rows in .*sum\.jsonl, \d+\.\d s: {label} 30", said)

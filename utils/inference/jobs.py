@@ -2,12 +2,15 @@
 
 import gc
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from utils.console import InputError, note, refused_together
 from utils.data.files import ChangedError, Watch
@@ -20,6 +23,7 @@ from utils.machine import is_main_process
 from utils.progress import Progress
 
 Item = TypeVar("Item")
+SHOWN = 10  # labels in the sentence about a job
 
 
 def claim(output_file: Path, resume: bool, overwrite: bool) -> None:
@@ -120,6 +124,17 @@ def classify_file(
         elif kept := len(parts.finished()):
             print(f"{kept:,} finished part(s) are kept; the same command with --resume goes on.", file=sys.stderr)
         raise
+
+
+def summary(classifier: RowClassifier, progress: Progress, output_file: Path) -> str:
+    """What a job has done, in a sentence, for all processes together: rows, labels by their number, path, seconds."""
+    together = gather_object([(classifier.rows, classifier.counts)])
+    counts: Counter[str] = sum((counts for _, counts in together), Counter())
+    labels = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(SHOWN)) or "no labels"
+    more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+    rows, before = sum(rows for rows, _ in together), progress.before
+    kept = f" beside {before:,} from before" if before else ""
+    return f"{rows:,} rows{kept} in {output_file}, {time.monotonic() - progress.started:.1f} s: {labels}{more}"
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

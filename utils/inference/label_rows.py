@@ -1,6 +1,7 @@
 """From rows of text to rows with named emotions, a window of rows at a time."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ class RowClassifier:
         """`all_scores`: also a column for the probability of each label, of the unfolded model where it is folded."""
         self.classifier, self.text_column = classifier, text_column
         self.choice = (classifier.labels, thresholds, top_k, at_least_one)
+        self.rows, self.counts = 0, Counter[str]()  # rows that have been through, and that have got each label
         self.columns = [probability_column(label) for label in classifier.labels] if all_scores else []
 
     def prepare(self, rows: list[Row]) -> Prepared:
@@ -55,6 +57,7 @@ class RowClassifier:
     ) -> list[tuple[dict[str, Any], str | None]]:
         """Each row's cells with the added ones, in order, and what kept the row from being classified."""
         rows, problems, encoded = prepared
+        self.rows += len(rows)
         found: Iterator[tuple[list[str], list[float]]] = iter([])
         answers: Iterator[list[float]] = iter([])
         if encoded is not None:
@@ -70,6 +73,7 @@ class RowClassifier:
                 names = kept_names(cells, added)
                 cells = {names[key]: cell for key, cell in cells.items()}
             labels, scores = ([], []) if problem else next(found)
+            self.counts.update(labels)
             answer = [None] * len(self.columns) if problem or not self.columns else next(answers)
             new = {"labels": labels, "scores": scores, **dict(zip(self.columns, answer, strict=True))}
             results.append(({**cells, **new}, problem and f"{row.place}: {problem}"))

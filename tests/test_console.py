@@ -1,0 +1,77 @@
+"""What a terminal shows: nothing that texts, labels or servers say is obeyed by it."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, with_project
+
+from utils.console import InputError, note, one_sentence_errors, say, table, visible
+from utils.progress import Progress
+
+HOSTILE = "\x1b[31mred\x07 \x9b2J \u202eabc \r\ud800"
+
+
+def test_controls_are_shown_and_not_obeyed(capsys):
+    say(HOSTILE)
+    note(HOSTILE)
+    Progress(shown=False).report(HOSTILE)
+    print(table(HOSTILE, [HOSTILE], [0.5]))
+    with pytest.raises(SystemExit), one_sentence_errors():
+        raise InputError(HOSTILE)
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert not set("\x1b\x07\x9b\u202e\r\ud800") & set(text)
+        assert "\\x1b[31mred\\x07" in text
+    assert visible("tabs\tand\nlines, ünï 😀") == "tabs\tand\nlines, ünï 😀"
+
+
+def test_a_terminal_in_latin_1_and_none_at_all(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", None)
+    with one_sentence_errors():
+        say("joy 😀 grün")
+    stream.flush()
+    assert stream.buffer.getvalue().decode("latin-1") == "joy \\U0001f600 grün\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_little_memory_is_one_sentence(error, capsys):
+    with pytest.raises(SystemExit) as caught, one_sentence_errors():
+        raise error
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.startswith("error: The memory does not suffice")
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(KeyError), one_sentence_errors():
+        raise KeyError("name")
+
+
+@pytest.mark.parametrize("script", ["run_finetune.py", "run_baseline.py", "run_inference.py"])
+def test_ctrl_c_is_one_sentence_while_libraries_are_imported(script, baseline_run, small_data, tmp_path):
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("where a process is can be seen in /proc alone, which this system lacks")
+    arguments = {
+        "run_inference.py": ["--model", str(baseline_run), "so happy", "--output_file", str(tmp_path / "out.jsonl")],
+    }.get(script, ["--dataset_name", str(small_data), "--output_dir", str(tmp_path / "out")])
+    process = subprocess.Popen(
+        [sys.executable, script, *arguments], cwd=ROOT, env=with_project(os.environ), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while process.poll() is None and "libtorch_cpu" not in Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.01)
+    while process.poll() is None:  # now and then a library swallows one
+        process.send_signal(signal.SIGINT)
+        time.sleep(2)
+    _, said = process.communicate()
+    assert process.returncode in (130, -signal.SIGINT)  # of which a shell makes 130
+    assert said.splitlines() == ["error: Interrupted; checkpoints and finished files are kept."]
