@@ -82,7 +82,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         problems.append(f"--top_k is {args.top_k}; accepted: 1 or more.")
     if (args.resume or launched_processes() > 1) and not (args.input_file and args.output_file):
         problems.append("--resume and several processes need --input_file and --output_file.")
-    if is_stream and sys.stdin.isatty():
+    if sys.stdout is None and not args.output_file:
+        problems.append("Standard output is closed, and there is no --output_file: nobody would see the answers.")
+    if is_stream and (sys.stdin is None or sys.stdin.isatty()):
         problems.append("No text: give texts, --input_file, or pipe lines into standard input.")
     if problems:
         raise InputError(" ".join(problems))

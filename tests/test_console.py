@@ -1,5 +1,6 @@
 """What a terminal shows: nothing that texts, labels or servers say is obeyed by it."""
 
+import errno
 import io
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, with_project
 
+import run_inference
 from utils.console import InputError, note, one_sentence_errors, say, table, visible
 from utils.progress import Progress
 
@@ -39,6 +41,29 @@ def test_a_terminal_in_latin_1_and_none_at_all(monkeypatch):
         say("joy 😀 grün")
     stream.flush()
     assert stream.buffer.getvalue().decode("latin-1") == "joy \\U0001f600 grün\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+        Exception("database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_whoever_writes(error, capsys):
+    """As Python and Arrow, safetensors, torch and SQLite report it."""
+    with pytest.raises(SystemExit) as caught, one_sentence_errors():
+        raise error
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.startswith("error: No space left on device")
+
+
+def test_answers_that_nobody_would_see_are_refused(baseline_run, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(InputError, match="Standard output is closed"):
+        run_inference.main(["--model", str(baseline_run), "so happy"])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from typing import NoReturn
 from utils.machine import is_launched_with_others, is_main_process
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOMEM)
+# How safetensors, SQLite and torch's writer say so, which have no number for it.
+_DISK_IS_FULL = (os.strerror(errno.ENOSPC), "database or disk is full", "enforce fail at inline_container")
 _KEPT = "what was finished before is kept"
 # What a terminal would obey rather than show: controls but for tabs and line ends, changes of the writing's direction;
 # and halves of surrogate pairs, which cannot be written at all.
@@ -121,7 +123,7 @@ def one_sentence_errors() -> Iterator[None]:
         refused = error if isinstance(error, OSError) else error.__context__
         if isinstance(refused, OSError) and refused.errno in _REFUSALS:
             _exit(f"{refused.strerror}: {refused.filename or 'while writing'}; {_KEPT}.", 1)
-        if os.strerror(errno.ENOSPC) in str(error):
+        if any(words in str(error) for words in _DISK_IS_FULL):
             _exit(f"{os.strerror(errno.ENOSPC)}; {_KEPT}.", 1)
         if _is_short_of_memory(error):
             _exit(f"The memory does not suffice; {_KEPT}; smaller batches, or a smaller model, take less.", 1)
