@@ -115,7 +115,7 @@ def asked_for(args: argparse.Namespace, now: "Decision", names: Sequence[str]) -
             raise InputError(f"--set_threshold {item}: {args.run} has no label {label!r}; did you mean {near!r}?")
         else:
             by_hand[label] = threshold(item, value)
-    chosen = {name: getattr(args, name) for name in Decision._fields if getattr(args, name) is not None}
+    chosen = {name: getattr(args, name) for name in now._fields if getattr(args, name) is not None}
     return now._replace(**chosen | {"set_threshold": by_hand})
 
 

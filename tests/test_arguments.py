@@ -67,7 +67,7 @@ def test_unknown_arguments_name_the_nearest_and_abbreviations_are_not_accepted()
 def test_all_values_out_of_range_are_reported_at_once():
     with pytest.raises(InputError) as caught:
         parse("--max_train_samples", "0", "--learning_rate", "-1", "--output_dir", "x")
-    assert "--max_train_samples is 0; accepted: 1 or more" in str(caught.value)
+    assert "--max_train_samples is 0; accepted: 1 to 2147483648." in str(caught.value)
     assert "--learning_rate is -1.0" in str(caught.value)
 
 

@@ -293,7 +293,7 @@ def test_what_undoing_needs_and_is_missing_is_said(calibrated, name, tmp_path):
 
 def test_pushing_an_unfolded_model_is_recorded_too(learned, tmp_path, monkeypatch):
     run = copy_of(learned[1], tmp_path)
-    monkeypatch.setattr(run_push, "check_access", lambda publication, *known: publication)
+    monkeypatch.setattr("utils.publishing.hub.check_access", lambda publication, *known: publication)
     monkeypatch.setattr(Publication, "push", lambda self, run: "url")
     run_push.main([str(run), "--hub_model_id", "me/x", "--fold_thresholds", "false"])
     assert read_json(run / "run.json")["changed"] == {"fold_thresholds": False}

@@ -21,6 +21,7 @@ from utils.arguments import (
     parse_arguments,
 )
 from utils.console import InputError
+from utils.model import loading
 from utils.run_folder import read_json
 
 SEARCHED = ["learning_rate", "head_learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay"]
@@ -85,7 +86,7 @@ def test_run_finetune_takes_the_recipe_and_gets_the_score_of_the_trial(searched,
 def test_a_search_that_was_stopped_goes_on(arguments, searched, tmp_path, monkeypatch, capsys):
     """Stopped in its second trial, it tries that again, and what was finished is kept."""
     folder, begun = tmp_path / "stopped", []
-    load = run_search.load_for_training
+    load = loading.load_for_training
 
     def stop(*options):
         begun.append(options)
@@ -93,11 +94,11 @@ def test_a_search_that_was_stopped_goes_on(arguments, searched, tmp_path, monkey
             raise KeyboardInterrupt
         return load(*options)
 
-    monkeypatch.setattr(run_search, "load_for_training", stop)
+    monkeypatch.setattr(loading, "load_for_training", stop)
     with pytest.raises(KeyboardInterrupt):
         run_search.main([*arguments, "--search_trials", "2", "--output_dir", str(folder)])
     assert not (folder / "recipe.yaml").exists()
-    monkeypatch.setattr(run_search, "load_for_training", load)
+    monkeypatch.setattr(loading, "load_for_training", load)
     capsys.readouterr()
     run_search.main([*arguments, "--search_trials", "2", "--output_dir", str(folder)])
     assert "holds 1 trial(s) already; 1 to go" in capsys.readouterr().out

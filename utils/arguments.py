@@ -4,6 +4,7 @@ import argparse
 import copy
 import dataclasses
 import difflib
+import json
 import os
 import re
 import sys
@@ -287,7 +288,7 @@ class FinetuneArguments(TrainingArguments):
                 "--early_stopping_patience compares evaluations and keeps the best one; it needs --eval_strategy epoch "
                 "or steps, and --load_best_model_at_end true."
             )
-        if isinstance(self.lr_scheduler_kwargs, str):  # what is no JSON stays as it is
+        if isinstance(self.lr_scheduler_kwargs, str) and not _is_json_object(self.lr_scheduler_kwargs):
             problems.append(f"--lr_scheduler_kwargs is {self.lr_scheduler_kwargs}; accepted: a JSON object.")
         refuse(problems)
         self.use_cpu = self.use_cpu or not has_accelerator()
@@ -482,6 +483,13 @@ def parse_arguments(
             problems.append(f"Arguments: {str(error).strip().splitlines()[0]}")
     refuse(problems)
     return tuple(parsed)
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _with_home(name: str, value: Any) -> Any:

@@ -63,7 +63,7 @@ def test_a_run_trains_on_softened_targets_and_names_its_teacher(
         seen.append(trainer := EmotionTrainer(**kwargs))
         return trainer
 
-    monkeypatch.setattr(run_finetune, "EmotionTrainer", spy)
+    monkeypatch.setattr("utils.training.trainer.EmotionTrainer", spy)
     run_finetune.main(
         [*finetune_arguments, "--output_dir", str(tmp_path), "--teacher", str(baseline_run), "--teacher_weight", "0.4"]
     )
