@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 
 import run_evaluate
@@ -17,6 +18,7 @@ import run_inference
 import run_push
 import run_search
 from utils.console import InputError
+from utils.training.checkpoints import mark_whole
 
 CODE = {
     "configuration_mine.py": """
@@ -106,6 +108,34 @@ def test_code_of_a_model_is_not_run(
         with pytest.raises(InputError) as caught:
             main(arguments)
         assert "\n" not in str(caught.value)
+    assert not canary.exists()
+
+
+class Touching:
+    """A pickle of it makes a file when it is read."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "trainer_state.json"]
+)
+def test_a_checkpoint_is_not_unpickled(name, canary, finished_run, finetune_arguments, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    checkpoint = run / "checkpoints" / "checkpoint-13"
+    shutil.rmtree(run / "checkpoints" / "checkpoint-26")
+    torch.save({"state": Touching(canary)}, checkpoint / name)
+    mark_whole(checkpoint)
+    arguments = [*finetune_arguments, "--output_dir", str(run), "--resume_from_checkpoint"]
+    if name == "training_args.bin":  # which nobody reads
+        run_finetune.main(arguments)
+    else:
+        with pytest.raises(InputError):
+            run_finetune.main(arguments)
     assert not canary.exists()
 
 

@@ -41,7 +41,7 @@ def find_checkpoint(resume: str | None, run: RunFolder) -> str | None:
     """The checkpoint that `--resume_from_checkpoint` means: a path, or the newest complete one of this run.
 
     Raises:
-        InputError: there is none, or the one at the path is incomplete.
+        InputError: there is none, or the one at the path is incomplete, or does not say how far it is.
     """
     if resume is None or str(resume).lower() in ("false", "none"):
         return None
@@ -50,18 +50,24 @@ def find_checkpoint(resume: str | None, run: RunFolder) -> str | None:
             raise InputError(f"--resume_from_checkpoint {resume}: not a checkpoint folder (it has no {STATE_FILE}).")
         if (Path(resume) / COMPLETE_FILE).is_file() and not is_whole(Path(resume)):
             raise InputError(f"--resume_from_checkpoint {resume}: the checkpoint is incomplete; give another one.")
-        return str(resume)
+        return _readable(Path(resume))
     folder = run.path / CHECKPOINTS
     numbered = [(int(match[1]), path) for path in folder.glob("checkpoint-*")
                 if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))]  # fmt: skip
     for _, path in sorted(numbered, reverse=True):
         if is_whole(path):
-            return str(path)
+            return _readable(path)
         say(f"{path} is incomplete (the run was stopped while writing it); it is passed over.")
     raise InputError(
         f"--resume_from_checkpoint: {folder} holds no complete checkpoint; give its path, or start the run again with "
         "--overwrite_output_dir."
     )
+
+
+def _readable(checkpoint: Path) -> str:
+    if not isinstance(read_json(checkpoint / STATE_FILE).get("global_step"), int):
+        raise InputError(f"{checkpoint / STATE_FILE} has no global_step; a checkpoint's has. Give another checkpoint.")
+    return str(checkpoint)
 
 
 def learned_from(

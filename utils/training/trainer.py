@@ -1,5 +1,6 @@
 """The Trainer, with what multi-label fine-tuning needs added: see `EmotionTrainer`."""
 
+import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput, seed_worker
 
 from utils.arguments import FinetuneArguments
+from utils.console import InputError
 from utils.data.encoding import encode, shortest_first
 from utils.evaluation.scores import compute_metrics as threshold_sweep
 from utils.model.head import head_parameters
@@ -113,11 +115,21 @@ class EmotionTrainer(Trainer):
         self._before: float | None = None
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As in the Trainer; log entries also carry `seconds` of training, those before a resumption included."""
+        """As in the Trainer; log entries also carry `seconds` of training, those before a resumption included.
+
+        Raises:
+            InputError: a checkpoint's state holds more than tensors and numbers, and so could run code.
+        """
         self._started, self._before = time.perf_counter(), None
         if self.args.report_to:
             Path(str(self.args.output_dir)).with_name(LOGS).mkdir(parents=True, exist_ok=True)
-        return super().train(*args, **kwargs)
+        try:
+            return super().train(*args, **kwargs)
+        except pickle.UnpicklingError as error:  # torch refuses it; so does this
+            raise InputError(
+                "--resume_from_checkpoint: the checkpoint's state holds more than tensors and numbers, which could run "
+                "code; it is not loaded. Start another run, with --model_name_or_path for its weights."
+            ) from error
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self._before is None:
