@@ -41,19 +41,32 @@ def limit_waiting() -> None:
     """
     if not _Waiting.limited:
         set_client_factory(_client)
-        for name in ("CONNECT", "READ"):  # of each of Xet's six attempts, with pauses of 3 seconds and more
-            seconds = 2 * constants.HF_HUB_DOWNLOAD_TIMEOUT
-            os.environ.setdefault(f"HF_XET_CLIENT_{name}_TIMEOUT", f"{1000 * seconds:.0f}ms")
+        setting = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        for name, seconds in (
+            ("CONNECT_TIMEOUT", setting),
+            ("READ_TIMEOUT", setting),
+            ("RETRY_MAX_DURATION", 6 * setting),
+        ):
+            os.environ.setdefault(f"HF_XET_CLIENT_{name}", f"{1000 * seconds:.0f}ms")
         _Waiting.limited = True
-    _Waiting.since = None
+    _Waiting.begin()
+
+
+def waited(error: BaseException) -> str | None:
+    """In a few words how long was waited in vain, where that is what `error` is about."""
+    if isinstance(error, HubSilentError):
+        return str(error)
+    return f"no answer within {answer_limit():,.0f} seconds" if isinstance(error, httpx2.TimeoutException) else None
 
 
 def reason(error: BaseException) -> str:
     """In a few words why something could not be had from the Hub: that it was given up, or the error's first line."""
+    if _Waiting.given_up:  # not every library says what the last thing was that it tried
+        return _Waiting.given_up
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, HubSilentError):
-            return str(cause)
+        if said := waited(cause):
+            return said
         cause = cause.__cause__ or cause.__context__
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
@@ -63,12 +76,24 @@ class _Waiting:
 
     limited = False
     since: float | None = None
+    given_up: str | None = None  # why, since then
     lock = threading.Lock()  # files are fetched by several threads
 
     @classmethod
     def failed(cls) -> None:
         with cls.lock:
             cls.since = cls.since or time.monotonic()
+
+    @classmethod
+    def begin(cls) -> None:
+        with cls.lock:
+            cls.since, cls.given_up = None, None
+
+    @classmethod
+    def give_up(cls, sentence: str) -> HubSilentError:
+        with cls.lock:
+            cls.given_up = sentence
+        return HubSilentError(sentence)
 
     @classmethod
     def left(cls) -> float:
@@ -80,9 +105,9 @@ class _Client(httpx2.Client):
     """The library's client; how long it waits is no server's business."""
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        left = _Waiting.left()
-        if left <= 0:
-            raise HubSilentError(_given_up(request))
+        if _Waiting.given_up:
+            raise HubSilentError(_Waiting.given_up)
+        left = max(_Waiting.left(), 0.1)
         limits = request.extensions.get("timeout", {})
         limit = min(answer_limit(), left)
         names = ("connect", "read", "write", "pool")
@@ -93,18 +118,18 @@ class _Client(httpx2.Client):
         except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
             _Waiting.failed()
             if _Waiting.left() <= 0:
-                raise HubSilentError(_given_up(request)) from error
+                raise _Waiting.give_up(_silent(request)) from error
             raise
         if response.status_code not in _TRIED_AGAIN:
-            _Waiting.since = None
+            _Waiting.begin()
             return response
         _Waiting.failed()
         asked = _asked_to_wait(response)
         if asked > _Waiting.left():
             response.close()
-            raise HubSilentError(
-                f"{request.url.host} answers with HTTP {response.status_code} and asks to wait {asked:,} seconds; that "
-                f"is more than {patience():,.0f}"
+            wish = f" and asks to wait {asked:,} seconds" if asked else ""
+            raise _Waiting.give_up(
+                f"{request.url.host} answers with HTTP {response.status_code}{wish}; it is waited for {patience():,.0f}"
             )
         return response
 
@@ -113,7 +138,7 @@ def _client() -> httpx2.Client:
     return _Client(event_hooks={"request": [hf_request_event_hook]}, follow_redirects=True, timeout=answer_limit())
 
 
-def _given_up(request: httpx2.Request) -> str:
+def _silent(request: httpx2.Request) -> str:
     return f"{request.url.host} has not answered for {patience():,.0f} seconds"
 
 

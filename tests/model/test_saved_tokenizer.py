@@ -53,6 +53,9 @@ def test_a_tokenizer_that_was_cut_before_is_mended_and_stays_so(tiny_bert, demo,
     cut.enable_truncation(max_length=16)
     cut.enable_padding(length=16)
     cut.save(str(folder / "tokenizer.json"))
+    stored = json.loads((folder / "tokenizer_config.json").read_text())
+    stored |= {"name_or_path": "/home/me/a", "special_tokens_map_file": "/home/me/b"}  # as old versions left it
+    (folder / "tokenizer_config.json").write_text(json.dumps(stored))
     for number in range(1, generation + 1):
         tokenizer = load_tokenizer(str(folder))
         encode(demo["test"].select(range(3)), tokenizer, 16)
@@ -62,4 +65,5 @@ def test_a_tokenizer_that_was_cut_before_is_mended_and_stays_so(tiny_bert, demo,
         shutil.copy(tiny_bert / "config.json", folder)
         assert len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(WORDS).ids) >= 300
         assert not set(PRIVATE) & set(json.loads((folder / "tokenizer_config.json").read_text()))
+        assert "/home/me" not in (folder / "tokenizer_config.json").read_text()
         assert len(load_tokenizer(str(folder))(WORDS, truncation=True)["input_ids"]) == 64

@@ -160,7 +160,7 @@ def test_a_branch_a_tag_and_files_that_the_run_no_longer_has(hub, run, tmp_path,
     assert push(hub, tmp_path, run, "--hub_revision", "next").returncode == 0
     assert "plots/reliability.png" in hub.files("user/emotions")
     assert "plots/reliability.png" not in hub.files("user/emotions", "next")
-    assert "v1 exists already" in refused("--hub_tag", "v1")
+    assert "has that tag already" in refused("--hub_tag", "v1")
 
 
 def test_a_baseline_is_published_and_used_too(hub, baseline_run, tmp_path, refused):

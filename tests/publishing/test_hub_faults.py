@@ -81,10 +81,10 @@ def test_all_limits_follow_from_one_setting_xets_included():
         "from utils.hub_client import answer_limit, limit_waiting, patience; limit_waiting()\n"
         "from hf_xet import XetConfig\n"
         "xet = XetConfig(); print(answer_limit(), patience(), xet.get('client.read_timeout').total_seconds(),"
-        "xet.get('client.connect_timeout').total_seconds(), xet.get('client.retry_max_attempts'))"
+        "xet.get('client.connect_timeout').total_seconds(), xet.get('client.retry_max_duration').total_seconds())"
     )
     pytest.importorskip("hf_xet")
-    for setting, limits in (({}, "60 120 20.0 20.0 5"), ({"HF_HUB_DOWNLOAD_TIMEOUT": "3"}, "18 36 6.0 6.0 5")):
+    for setting, limits in (({}, "60 120 10.0 10.0 60.0"), ({"HF_HUB_DOWNLOAD_TIMEOUT": "3"}, "18 36 3.0 3.0 18.0")):
         plain = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
         assert run_python("-c", program, env=plain | setting).stdout.strip() == limits
 
@@ -106,10 +106,12 @@ def test_no_model_is_waited_for_longer(hub, run, refused, impatient, publish, re
 @pytest.mark.parametrize("fault", [SILENCE, 503])
 def test_no_dataset_is_waited_for_longer(hub, refused, impatient, fault, small_data, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
     hub.add_dataset("user/comments", {path.name: path.read_bytes() for path in small_data.glob("*.csv")})
     hub.fail("/user/comments", fault, headers={"Retry-After": "5000"})
     started = time.monotonic()
-    with pytest.raises(InputError, match="Dataset user/comments could not be loaded from the Hub"):
+    words = "has not answered for 1 seconds" if fault == SILENCE else "asks to wait 5,000 seconds"
+    with pytest.raises(InputError, match=f"Dataset user/comments could not be loaded from the Hub .*{words}"):
         load_splits(DataArguments("user/comments"))
     assert time.monotonic() - started < 15
 
@@ -126,6 +128,13 @@ def test_a_wait_that_the_hub_asks_for_is_waited_where_it_is_short(hub, refused, 
     hub.fail(UPLOAD, 429, times=1, headers={"Retry-After": "1"})
     publish()
     assert len(hub.commits) == 1
+
+
+def test_what_a_server_says_is_shown_and_not_executed(hub, refused):
+    hub.fail(COMMIT, 400, headers={"X-Error-Message": "\x1b]0;title\x07 no"})
+    sentence = refused()
+    assert sentence.isprintable()
+    assert "no" in sentence
 
 
 # --- the token stays at home ----------------------------------------------------------------------------------------
@@ -260,6 +269,20 @@ def test_names_that_git_does_not_take_are_refused_at_once(hub, refused, name):
     for option in ("--hub_tag", "--hub_revision"):
         assert f"{option} {name}: git has no such names" in refused(f"{option}={name}")
     assert hub.log == []
+
+
+# --- a run that is not whole in every part is published all the same ------------------------------------------------
+
+
+def test_publishing_goes_on_without_a_part_that_is_broken(hub, run, refused, publish, baseline_run, capsys):
+    broken = shutil.copytree(baseline_run, run.parent / "broken")
+    (broken / "run.json").write_text("[]")
+    (run / "predictions" / "validation.parquet").write_bytes(b"no Parquet")
+    publish("--fold_thresholds", "false")
+    said = capsys.readouterr().out
+    assert "The comparison with broken in the card is left out: " in said
+    assert "The card's example is left out: " in said
+    assert "config.json" in hub.files("user/emotions")
 
 
 # --- others at the same time ----------------------------------------------------------------------------------------

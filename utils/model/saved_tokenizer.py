@@ -18,5 +18,6 @@ def forget_use(tokenizer: PreTrainedTokenizerBase) -> None:
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
-    for name in (*_OF_THIS_MACHINE, *_OF_ONE_CALL):
+    files = [name for name in tokenizer.init_kwargs if name.endswith("_file")]  # where they lay for whoever saved it
+    for name in (*_OF_THIS_MACHINE, *_OF_ONE_CALL, *files):
         tokenizer.init_kwargs.pop(name, None)

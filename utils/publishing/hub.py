@@ -23,7 +23,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from utils.console import InputError
 from utils.data.labels import on_one_line
-from utils.hub_client import HubSilentError, limit_waiting
+from utils.hub_client import limit_waiting, waited
 from utils.run_folder import FINGERPRINT, PUBLISHED, RUN_FILE, RunFolder
 
 _SAYINGS = {
@@ -251,15 +251,15 @@ def _reason(error: BaseException) -> str:
     """What the Hub or its client said, in a few words; the client wraps what went wrong while it was uploading."""
     if isinstance(error, LocalTokenNotFoundError):
         return "there is no token on this machine"
-    if isinstance(error, HubSilentError):
-        return str(error)
+    if said := waited(error):
+        return said
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
-        said = f"HTTP {status}: " + _SAYINGS.get(status, "the Hub is in trouble" if status >= 500 else "refused")
-        return said + (f"; it says: {_short(error.server_message)}" if error.server_message else "")
-    said = _short(str(error)) or type(error).__name__
-    return f"{said}: {_reason(error.__cause__)}" if error.__cause__ and not isinstance(error, HTTPError) else said
+        answer = f"HTTP {status}: " + _SAYINGS.get(status, "the Hub is in trouble" if status >= 500 else "refused")
+        return answer + (f"; it says: {_short(error.server_message)}" if error.server_message else "")
+    words = _short(str(error)) or type(error).__name__
+    return f"{words}: {_reason(error.__cause__)}" if error.__cause__ and not isinstance(error, HTTPError) else words
 
 
 def _short(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()[:200].rstrip(" .:")
+    return on_one_line(re.sub(r"\s+", " ", text).strip())[:200].rstrip(" .:")
