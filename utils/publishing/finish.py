@@ -106,5 +106,7 @@ def write_onnx_or_say(run: RunFolder, classifier: EncoderClassifier, folder: Pat
     """`write_onnx`; where that fails, one line says why, and there are no ONNX files."""
     try:
         say(summary(write_onnx(run, classifier, folder)))
-    except Exception as error:  # the exporter's, the disk's, the quantiser's: the run is finished without
+    except OSError:  # a full disk: the change is not made, and can be made again
+        raise
+    except Exception as error:  # the exporter's, the quantiser's: the run is finished without
         say(f"ONNX was left out: {' '.join(str(error).split()) or type(error).__name__}")
