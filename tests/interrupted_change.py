@@ -69,8 +69,8 @@ def stop_at(moment: int, how: str, folder: Path) -> Callable[[], bool]:
             return
         if how == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        newest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns)
-        if ".unfinished" in str(newest):  # a file in its place was written to its end
+        files = [(found.stat().st_mtime_ns, found) for found in folder.rglob("*") if found.is_file()]
+        if files and ".unfinished" in str(newest := max(files)[1]):  # a file in its place was written to its end
             os.truncate(newest, newest.stat().st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -66,6 +66,7 @@ class PartFolder:
         if not place.exists() or overwrite or (resume and stored.get("input")):
             return
         if resume:
+            self.remove()  # of a job that was killed at its very end, the empty folder
             raise InputError(
                 f"--resume: {place} is there, and no part of an unfinished one: it is finished, or another job's; "
                 "give --overwrite_output to replace it."

@@ -137,7 +137,9 @@ class EmotionTrainer(Trainer):
         super().log(logs | {"seconds": self._before + time.perf_counter() - self._started}, start_time)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if not self.control.should_training_stop:  # which a resumed run may have decided before it was interrupted
+        # A resumed run may have come to its end, by its steps or by its own decision, before it was interrupted.
+        self.control.should_training_stop |= self.state.global_step >= self.state.max_steps
+        if not self.control.should_training_stop:
             super()._run_epoch(*args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
