@@ -1,5 +1,6 @@
 """Fixtures: a tiny encoder and a small dataset, made on the spot; the real one where GOEMOTIONS_DIR names it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -182,7 +183,9 @@ def with_project(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {**environment, "PYTHONPATH": str(ROOT)}
 
 
-def run_python(*arguments: object, env: Mapping[str, str] = os.environ, **options) -> subprocess.CompletedProcess:
+def run_python(
+    *arguments: object, env: Mapping[str, str] = os.environ, timeout: float = 300, **options
+) -> subprocess.CompletedProcess:
     """`python arguments…` from the repository's root, in a process of its own, with output as text."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -190,10 +193,31 @@ def run_python(*arguments: object, env: Mapping[str, str] = os.environ, **option
         env=with_project(env),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         check=False,
         **options,
     )
+
+
+@pytest.fixture(scope="module")
+def job():
+    """Runs run_inference.py in forked processes, see tests/inference/inference_jobs.py; returns how they ended."""
+    with subprocess.Popen(
+        [sys.executable, "tests/inference/inference_jobs.py"],
+        cwd=ROOT,
+        env=with_project(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+
+        def run(arguments, **options):
+            process.stdin.write(json.dumps({"arguments": arguments, **options}) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield run
+        process.stdin.close()
 
 
 def refold(folder: Path, folded: bool) -> None:

@@ -1,4 +1,4 @@
-"""kill -9 at the moments in which a job touches its output: started again, it ends as it would have without the kill."""
+"""kill -9 at the moments in which a job touches its output: started again, it ends as it would have without it."""
 
 import json
 import os
@@ -45,7 +45,9 @@ def jobs(tmp_path_factory, finished_run, baseline_run, small_data, finetune_argu
             "HF_ENDPOINT": hub.url, "HF_HOME": str(scratch / "cache"), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "writer",
             "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        done = run_python("tests/killed_jobs.py", scratch / "jobs.json", env=environment)
+        done = run_python(
+            "tests/killed_jobs.py", scratch / "jobs.json", env=environment, timeout=3000 if EVERY else 300
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         yield scratch, hub
 

@@ -1,9 +1,13 @@
 """Run run_inference.py again and again without starting Python anew, each run in forked processes that may be killed.
 
+Other scripts as well, two at once.
+
 Each line of standard input is a job in JSON:
 
     arguments   of run_inference.py
+    script      another script's name (default run_inference)
     processes   how many there are, as torchrun starts them (default 1)
+    rivals      how many there are that know nothing of each other, in place of `processes`
     kill        "after 2": kill -9 once that process has written its second part; "within 2": with half of it written;
                 "joining": with half of the output file written; "joined": before the parts are removed (default: never)
     window      rows of a window (default 16, so that small files have many parts)
@@ -13,6 +17,7 @@ killed, what they said on standard error, and their largest resident size in kil
 """
 
 import functools
+import importlib
 import json
 import os
 import signal
@@ -73,14 +78,14 @@ def run(job: dict, rank: int, port: int) -> None:
     PartialState._reset_state()  # the process that this one was forked from has none but itself
     try:
         with one_sentence_errors():
-            status = run_inference.main(job["arguments"])
+            status = importlib.import_module(job.get("script", "run_inference")).main(job["arguments"])
     except SystemExit as left:
         status = left.code
     except BaseException:
         traceback.print_exc()
         status = 99
     sys.stderr.flush()
-    os._exit(status)
+    os._exit(status if isinstance(status, int) else 0)
 
 
 def main() -> None:
@@ -88,20 +93,23 @@ def main() -> None:
     classifiers.load_classifier = functools.cache(classifiers.load_classifier)
     for line in sys.stdin:
         job = json.loads(line)
-        classifiers.load_classifier(job["arguments"][job["arguments"].index("--model") + 1], "cpu", "fp32")
+        if "--model" in job["arguments"]:
+            classifiers.load_classifier(job["arguments"][job["arguments"].index("--model") + 1], "cpu", "fp32")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         with tempfile.TemporaryFile() as said:
             children = []
-            for rank in range(job.get("processes", 1)):
+            for rank in range(job.get("rivals") or job.get("processes", 1)):
                 children.append(os.fork())
                 if not children[-1]:
                     os.dup2(said.fileno(), sys.stderr.fileno())
+                    os.dup2(said.fileno(), sys.stdout.fileno())
                     run(job, rank, port)
             waited = [os.wait4(child, 0) for child in children]
             said.seek(0)
             ended = {
+                "pids": children,
                 "statuses": [os.waitstatus_to_exitcode(status) for _, status, _ in waited],
                 "errors": said.read().decode(),
                 "kilobytes": max(usage.ru_maxrss for _, _, usage in waited),

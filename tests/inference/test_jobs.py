@@ -5,15 +5,13 @@ import gzip
 import json
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import ROOT, file_rows, run_python, with_project, write_rows
+from conftest import file_rows, run_python, write_rows
 
 import run_inference
 from utils.console import InputError, one_sentence_errors
@@ -24,27 +22,6 @@ from utils.model.classifiers import EncoderClassifier, load_classifier
 KINDS = (".jsonl", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.zst")
 KILLS = ("after 1", "after 4", "within 3", "joining", "joined")
 BAD = {3: None, 40: "  ", 41: 5, 100: "x" * 1_000_001}  # row → a text that cannot be classified
-
-
-@pytest.fixture(scope="module")
-def job():
-    """Runs run_inference.py in forked processes, see inference_jobs.py; returns how they ended."""
-    with subprocess.Popen(
-        [sys.executable, "tests/inference/inference_jobs.py"],
-        cwd=ROOT,
-        env=with_project(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-
-        def run(arguments, **options):
-            process.stdin.write(json.dumps({"arguments": arguments, **options}) + "\n")
-            process.stdin.flush()
-            return json.loads(process.stdout.readline())
-
-        yield run
-        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
