@@ -15,6 +15,7 @@ from utils.machine import is_launched_with_others, is_main_process
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOMEM)
 # How safetensors, SQLite and torch's writer say so, which have no number for it.
 _DISK_IS_FULL = (os.strerror(errno.ENOSPC), "database or disk is full", "enforce fail at inline_container")
+_PEER_IS_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # as gloo says it
 _KEPT = "what was finished before is kept"
 # What a terminal would obey rather than show: controls but for tabs and line ends, changes of the writing's direction;
 # and halves of surrogate pairs, which cannot be written at all.
@@ -123,6 +124,8 @@ def one_sentence_errors() -> Iterator[None]:
         refused = error if isinstance(error, OSError) else error.__context__
         if isinstance(refused, OSError) and refused.errno in _REFUSALS:
             _exit(f"{refused.strerror}: {refused.filename or 'while writing'}; {_KEPT}.", 1)
+        if is_launched_with_others() and any(words in str(error) for words in _PEER_IS_GONE):
+            _exit("Another process of this job has ended, and this one cannot go on; see what that one said.", 1)
         if any(words in str(error) for words in _DISK_IS_FULL):
             _exit(f"{os.strerror(errno.ENOSPC)}; {_KEPT}.", 1)
         if _is_short_of_memory(error):
