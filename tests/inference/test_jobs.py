@@ -128,6 +128,18 @@ def test_what_two_killed_processes_left_is_finished_by_three(job, whole, argumen
     assert (tmp_path / "out.csv").read_bytes() == (whole / "out.csv").read_bytes()
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_whose_peer_has_died_ends_with_a_sentence(job, whole, arguments, tmp_path, victim):
+    """Without a launcher that would end it."""
+    arguments = [*arguments, "--output_file", str(tmp_path / "out.csv")]
+    ended = job(arguments, processes=2, kill="after 2", victim=victim)
+    assert (ended["statuses"][victim], ended["statuses"][1 - victim]) == (-9, 1), ended["errors"]
+    assert "error: Another process of this job has ended, and this one cannot go on" in ended["errors"]
+    assert "Traceback" not in ended["errors"]
+    assert job([*arguments, "--resume"])["statuses"] == [3]
+    assert (tmp_path / "out.csv").read_bytes() == (whole / "out.csv").read_bytes()
+
+
 def test_accelerate_launch_shares_a_file(finished_run, demo, tmp_path):
     texts = list(demo["train"]["text"])[:50]
     write_rows(tmp_path / "in.csv", [{"text": text} for text in texts])
