@@ -30,7 +30,6 @@ import traceback
 import torch
 from accelerate import PartialState
 
-import run_inference
 from utils.console import one_sentence_errors
 from utils.inference import jobs, label_rows, output, parts
 from utils.model import classifiers
