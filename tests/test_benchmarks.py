@@ -8,7 +8,9 @@ from conftest import ROOT
 from benchmarks.speed_table import speed_table
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
-JUDGE_A_RUN = ("first_token", "folded_pipeline", "onnx_parity", "threshold_speed", "threshold_strategies", "precision")
+JUDGE_A_RUN = (
+    "first_token", "folded_pipeline", "int8", "onnx_parity", "precision", "threshold_speed", "threshold_strategies",
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, encoder_configs, refold, run_python
 from hub_server import serve
+from scipy.special import expit
 from test_hub import on_hub
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
@@ -83,7 +84,8 @@ KINDS = [kind for kind in encoder_configs() if kind != "xlm-roberta"]  # which i
 
 @pytest.mark.parametrize("run_of", KINDS, indirect=True)
 def test_every_encoder_answers_alike_in_batches_of_any_shape(run_of):
-    """Any number of texts, any length, any padding: probabilities within 1e-4 of torch's; int8 near them."""
+    """Any number of texts, any length, any padding: probabilities within 1e-4 of torch's; int8 near them, and the same
+    for a text alone."""
     figures = export_onnx(RunFolder(run_of))
     model = AutoModelForSequenceClassification.from_pretrained(run_of, dtype=torch.float32).eval()
     sessions = {kind: onnxruntime.InferenceSession(run_of / file) for kind, file in ONNX_FILES.items()}
@@ -105,6 +107,10 @@ def test_every_encoder_answers_alike_in_batches_of_any_shape(run_of):
             (logits,) = session.run(["logits"], batch)
             difference = (torch.from_numpy(logits).sigmoid() - expected).abs().max().item()
             worst[kind] = max(worst[kind], difference)
+            for row, tokens in enumerate(lengths):
+                (alone,) = session.run(["logits"], {name: x[row : row + 1, :tokens] for name, x in batch.items()})
+                assert np.abs(expit(alone[0]) - expit(logits[row])).max() < 1e-3, (kind, rows, length, row)
+                np.testing.assert_array_equal(alone[0] >= 0, logits[row] >= 0)
     assert worst["fp32"] < 1e-4
     assert worst["int8"] < 0.3
     assert figures["fp32_max_difference"] < 1e-4
@@ -137,9 +143,9 @@ def test_the_recorded_figures_are_what_the_files_do(exported_run):
         decided[backend, precision] = decide(probabilities[backend, precision], thresholds)
     difference = np.abs(probabilities["torch", "fp32"] - probabilities["onnx", "fp32"]).max()
     assert recorded["fp32_max_difference"] == pytest.approx(difference, abs=1e-6)
-    changed = (decided["torch", "fp32"] != decided["onnx", "int8"]).mean()
-    assert recorded["int8_changed_decisions"] == pytest.approx(changed, abs=1e-9)
-    assert changed < 0.01
+    changed = (decided["torch", "fp32"] != decided["onnx", "int8"]).any(axis=1).mean()
+    assert recorded["int8_changed_rows"] == pytest.approx(changed, abs=1e-9)
+    assert changed < 0.1
 
     def f1(key):
         return 2 * (decided[key] & (gold > 0)).sum() / (decided[key].sum() + gold.sum())
