@@ -5,8 +5,8 @@
 The run's model is exported twice, with utils/publishing/first_token.py and without it. Both answer GoEmotions'
 validation comments (GOEMOTIONS_DIR names a local copy; otherwise the Hub's) with one thread, alternating. Time is that
 for which the core worked, tokenising included, so that other programs count less; speeds are medians of all repeats,
-and the ratio's range is that of the single repeats. In int8 the probabilities differ by more than rounding: activations
-are quantised by the range that they have in a batch, and that of the first tokens is not that of all.
+and the ratio's range is that of the single repeats. In int8 the probabilities differ by more than rounding: with the
+step, the products of the last layer that compute the first token alone are in fp32.
 """
 
 import os
