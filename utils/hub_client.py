@@ -1,7 +1,7 @@
 """How long the Hub is waited for: through the HTTP client that huggingface_hub, transformers and datasets share.
 
 As the library makes it, that client waits for an answer for ever, and as long as a server's `Retry-After` says; Xet, by
-which large files go, waits half an hour. Here all follows from the library's own setting, HF_HUB_DOWNLOAD_TIMEOUT (10
+which large files go, waits many minutes. Here all follows from the library's own setting, HF_HUB_DOWNLOAD_TIMEOUT (10
 seconds): a request waits six times as long for its answer, and a call that has failed is tried again for twelve times
 as long. No call waits longer than both together, three minutes, whatever the server does.
 """

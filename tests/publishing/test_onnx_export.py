@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, encoder_configs, refold, run_python
 from hub_server import serve
+from safetensors.torch import load_file, save_file
 from scipy.special import expit
 from test_hub import on_hub
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
@@ -323,3 +324,19 @@ def test_transformers_js_reads_the_same_from_the_hub(run, tmp_path, capsys):
             for scores, row in zip(json.loads(node.stdout.splitlines()[-1]), rows, strict=True):
                 assert scores == pytest.approx(dict(zip(row["labels"], row["scores"], strict=True)), abs=1e-4)
                 assert list(scores)[:3] == row["labels"][:3]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_onnx_files_of_another_model_are_refused(run, tmp_path, precision):
+    """Of the same labels and the same kind, as after a second training in the same folder by other means."""
+    weights = load_file(run / "model.safetensors")
+    weights["classifier.weight"] += 0.1
+    save_file(weights, run / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"onnx is of another model: its output layer is not that of model\.safeten"):
+        load_classifier(str(run), backend="onnx", precision=precision)
+    (run / "model.safetensors").unlink()  # as where they come from the Hub: by their labels
+    load_classifier(str(run), backend="onnx", precision=precision)
+    for name in ("config.json", "thresholds.json"):
+        (run / name).write_text((run / name).read_text().replace("admiration", "awe"))
+    with pytest.raises(InputError, match="its labels are not those of config"):
+        load_classifier(str(run), backend="onnx", precision=precision)

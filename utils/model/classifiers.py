@@ -164,6 +164,17 @@ class OnnxClassifier(BatchedClassifier):
         unfused = {"disabled_optimizers": ["SkipLayerNormFusion"]}
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], **unfused)
         self.inputs = [item.name for item in self.session.get_inputs()]
+        integrity.require_identity(
+            str(path),
+            path.parent.parent,
+            config,
+            self.session.get_modelmeta().custom_metadata_map,
+            self.session.get_outputs()[0].shape[-1],
+        )
+        if unknown := set(self.inputs) - {*tokenizer.model_input_names, "attention_mask"}:
+            raise InputError(
+                f"{path} asks for {', '.join(sorted(unknown))}, which the model's tokenizer does not make."
+            )
         self.tokenizer, self.labels, self.folded = tokenizer, label_list(config), folded_thresholds(config)
         self.batch_tokens, self.threads = ONNX_TOKENS, torch.get_num_threads()
 

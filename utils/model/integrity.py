@@ -4,6 +4,8 @@ Libraries load what does not fit as well as they can: a missing weight is drawn 
 empty one, and every text gets an answer. Here each of these is refused.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ from safetensors import safe_open
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.console import InputError
+from utils.model.head import label_list, output_layer
+from utils.run_folder import CONFIG_FILE
 
 MOST_LAYERS = 1000  # of an encoder; what says that it has more is no encoder
 _NUMBERED = re.compile(r"\.\d+\.")  # in the name of a tensor that belongs to one of several layers
@@ -127,6 +131,43 @@ def require_floats(name: str, folder: Path) -> None:
                         f"Model {name}: {tensor} is stored as {kind}; accepted: {', '.join(_FLOATS)} (a model that is "
                         "quantised in its file is not read here)."
                     )
+
+
+def identity(model: PreTrainedModel) -> dict[str, str]:
+    """By what a copy of a classifier in another format is known to be that classifier's: labels and output layer.
+
+    Folding, calibrating and training each change the output layer.
+    """
+    layer = output_layer(model)
+    name = next(name for name, module in model.named_modules() if module is layer)
+    digests = {f"{name}.{part}": _digest(tensor) for part, tensor in layer.state_dict().items()}
+    return {"labels": json.dumps(label_list(model.config)), "output_layer": json.dumps(digests)}
+
+
+def require_identity(name: str, folder: Path, config: PretrainedConfig, copy: Mapping[str, str], outputs: Any) -> None:
+    """Raise `InputError` unless a copy belongs to the classifier in `folder`, as far as its files there can tell.
+
+    Args:
+        name: what the user calls the copy.
+        copy: what `identity` returned when it was made; an older one has none, and is known by its `outputs` alone.
+        outputs: how many labels it answers for.
+    """
+    labels = label_list(config)
+    another = f"{name} is of another model: {{}}. `python run_export.py OUTPUT_DIR` makes it anew."
+    if isinstance(outputs, int) and outputs != len(labels):
+        raise InputError(another.format(f"it answers for {outputs} labels, and {CONFIG_FILE} names {len(labels)}"))
+    if "labels" in copy and json.loads(copy["labels"]) != labels:
+        raise InputError(another.format(f"its labels are not those of {CONFIG_FILE}"))
+    weights = folder / "model.safetensors"  # which is not fetched from the Hub for a copy
+    if "output_layer" in copy and weights.is_file():
+        with safe_open(weights, "pt") as file:
+            for tensor, digest in json.loads(copy["output_layer"]).items():
+                if tensor not in file.keys() or _digest(file.get_tensor(tensor)) != digest:  # noqa: SIM118
+                    raise InputError(another.format(f"its output layer is not that of {weights.name}"))
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.detach().float().contiguous().numpy().tobytes()).hexdigest()
 
 
 def _shown(names: Collection[Any]) -> str:

@@ -21,6 +21,7 @@ from utils.console import InputError
 from utils.evaluation.thresholds import decide, micro_and_macro_f1
 from utils.model.classifiers import EncoderClassifier, OnnxClassifier, load_encoder
 from utils.model.folding import folded_thresholds
+from utils.model.integrity import identity
 from utils.run_folder import EXPORT_FILE, ONNX_FILES, THRESHOLDS_FILE, RunFolder, write_json
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -111,6 +112,7 @@ def _write_fp32(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path
     compute_first_token_only(program.model)
     # The exporter notes a stack trace at each node: this machine's paths, which are nobody else's business.
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
+    program.model.metadata_props.update(identity(model))
     program.save(path, external_data=False)
 
 
