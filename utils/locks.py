@@ -71,7 +71,8 @@ def _locked(path: Path, output: object) -> Iterator[None]:
 
     def sign(descriptor: int) -> None:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
 
     _holder(path, output)  # a file of this name that is no lock is nobody's to write to
     file = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=sign)
