@@ -67,6 +67,8 @@ def decided(folder: Path) -> dict[str, object]:
     """All files of a run, but times and pickles (which hold times)."""
     files: dict[str, object] = {}
     for name, content in contents(folder).items():
+        if name.startswith(".run_change.unfinished/"):  # which a kill leaves, cut off, and nobody reads
+            continue
         if name.endswith(("all_results.json", "trainer_state.json", "complete.json")):
             content = sorted(json.loads(content))
         elif name == BASELINE_FILE:
