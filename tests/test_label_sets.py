@@ -51,7 +51,7 @@ def table_of_labels(run):
         if not line.startswith("|"):
             return rows
         cells = re.split(r"(?<!\\)(?:\\\\)*\|", line)[1:-1]
-        rows.append([re.sub(r"\\([\\`*\[\]<|$~&_])", r"\1", cell.strip()) for cell in cells])
+        rows.append([re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", cell.strip()) for cell in cells])
     return rows
 
 

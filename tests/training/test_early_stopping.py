@@ -70,7 +70,7 @@ def test_a_run_that_had_stopped_is_not_trained_further_when_it_is_resumed(stoppe
     [
         ({"load_best_model_at_end": False}, "needs --eval_strategy epoch or steps, and --load_best_model_at_end true"),
         ({"eval_strategy": "no"}, "needs --eval_strategy epoch or steps"),
-        ({"early_stopping_patience": 0}, "--early_stopping_patience is 0; accepted: 1 or more"),
+        ({"early_stopping_patience": 0}, "--early_stopping_patience is 0; accepted: 1 to 10000"),
     ],
 )
 def test_what_early_stopping_needs_is_said(options, words, tmp_path):
