@@ -10,7 +10,7 @@ Without --config, recipes/bert_base.yaml is the recipe; arguments override it.
 
 from pathlib import Path
 
-from utils.console import one_sentence_errors, say
+from utils.console import left_out, one_sentence_errors, say
 from utils.locks import one_job
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
@@ -100,7 +100,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     recorded = as_recorded(data_args, model_args, threshold_args, card_args, args)
     run.write_run_json(recorded, dataset, args.layout(), base_model, fingerprint(origin), shown)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
-    trainer.log(results)
+    with left_out("the report of the final scores"):
+        trainer.log(results)
 
     # 7. Thresholds into the model, its ONNX files, an example and the card.
     repo_id = publication and publication.repo_id

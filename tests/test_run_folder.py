@@ -303,6 +303,21 @@ def test_folders_that_a_run_does_not_write_are_not_touched(small_run, tmp_path):
     assert left == {"run_begun.json", "mine.csv", *(f"{name}/mine.csv" for name in ("pending", "plots", "onnx"))}
 
 
+@pytest.mark.parametrize("name", ["../thesis.txt", "{outside}", "mine.csv", "plots/../../thesis.txt", "plots"])
+def test_a_folder_from_elsewhere_has_nothing_removed_that_no_run_wrote(small_run, tmp_path, name):
+    """Whoever packs a model may also pack a change that was cut short, with a list of files to remove."""
+    run, outside = shutil.copytree(small_run, tmp_path / "run"), tmp_path / "thesis.txt"
+    outside.write_text("years of work")
+    (run / "mine.csv").write_text("text\n")
+    (run / ".run_change").mkdir()
+    listed = [name.format(outside=outside), "calibration.csv"]
+    (run / ".run_change" / "removed.json").write_text(json.dumps({"files": listed}))
+    before = {path for path in tmp_path.rglob("*") if path.is_file() and ".run_change" not in path.parts}
+    RunFolder(run).settle()
+    after = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert before - after == {run / "calibration.csv"}
+
+
 def test_two_processes_do_not_change_a_run_at_the_same_time(small_run, tmp_path):
     run = RunFolder(shutil.copytree(small_run, tmp_path / "run"))
     before = model_files(run.path)

@@ -413,7 +413,7 @@ class RunFolder:
     def _settle(self) -> None:
         change = self.path / _CHANGE
         if (change / _REMOVED).is_file():  # the last to go, when everything else is in its place
-            self._remove(map(Path, read_json(change / _REMOVED)["files"]))
+            self._remove(filter(_is_listed, map(Path, read_json(change / _REMOVED)["files"])))
             for path in sorted(path for path in change.rglob("*") if path.is_file() and path.name != _REMOVED):
                 _place(path, self.path / path.relative_to(change))
             (change / _REMOVED).unlink()
@@ -437,6 +437,12 @@ class RunFolder:
             with suppress(OSError):  # somebody else's files are in it
                 for folder in (self.path / name).relative_to(self.path).parents[:-1]:
                     (self.path / folder).rmdir()
+
+
+def _is_listed(name: Path) -> bool:
+    """Whether a path inside a run's folder is one of `FILES`: a folder from elsewhere may name any other."""
+    plain = not name.is_absolute() and ".." not in name.parts
+    return plain and any(len(name.parts) == len(Path(file.name).parts) and name.match(file.name) for file in FILES)
 
 
 def _read_predictions(path: Path) -> tuple[list[str], Predictions]:
