@@ -3,7 +3,8 @@
 As the library makes it, that client waits for an answer for ever, and as long as a server's `Retry-After` says; Xet, by
 which large files go, waits many minutes. Here all follows from the library's own setting, HF_HUB_DOWNLOAD_TIMEOUT (10
 seconds): a request waits six times as long for its answer, and a call that has failed is tried again for twelve times
-as long. No call waits longer than both together, three minutes, whatever the server does.
+as long. No call waits longer than both together, three minutes, whatever the server does; without a network it ends
+after a few seconds.
 """
 
 import os
@@ -32,6 +33,11 @@ def answer_limit() -> float:
 def patience() -> float:
     """Seconds from the first failure of a call to the moment in which it is given up."""
     return 12 * constants.HF_HUB_DOWNLOAD_TIMEOUT
+
+
+def reach_limit() -> float:
+    """Seconds from the first attempt to connect that was refused, or had no network, to the last."""
+    return constants.HF_HUB_DOWNLOAD_TIMEOUT / 5
 
 
 def limit_waiting() -> None:
@@ -119,6 +125,8 @@ class _Client(httpx2.Client):
             _Waiting.failed()
             if _Waiting.left() <= 0:
                 raise _Waiting.give_up(_silent(request)) from error
+            if isinstance(error, httpx2.ConnectError) and patience() - _Waiting.left() >= reach_limit():
+                raise _Waiting.give_up(f"{request.url.host} cannot be reached: {error}") from error
             raise
         if response.status_code not in _TRIED_AGAIN:
             _Waiting.begin()

@@ -342,7 +342,7 @@ def test_a_folder_with_train_alone_is_split_when_asked(tmp_path):
     assert "--validation_share" in refused(DataArguments(str(tmp_path)))
     splits = load_splits(DataArguments(str(tmp_path), validation_share=0.25))
     assert {split: len(part) for split, part in splits.items()} == {"train": 3, "validation": 1}
-    assert "has splits" in refused(write(tmp_path, rows_of(LABELS), validation_share=0.2))
+    assert "a validation split of its own" in refused(write(tmp_path, rows_of(LABELS), validation_share=0.2))
     for shares in ({"validation_share": 0.6, "test_share": 0.4}, {"test_share": 0.2, "validation_share": 0.0}):
         (tmp_path / "validation.jsonl").unlink(missing_ok=True)
         assert "must be above 0" in refused(DataArguments(str(tmp_path), **shares))
@@ -358,3 +358,41 @@ def test_a_folder_with_one_file_of_another_name_says_how_to_give_it(tmp_path):
     assert f"Give one file with all rows by its name: {tmp_path / 'tickets.csv'}" in refused(
         DataArguments(str(tmp_path))
     )
+
+
+@pytest.mark.parametrize("separator", [" ", " and ", "-", "_"])
+def test_signs_that_names_have_join_labels_where_every_part_is_one(tmp_path, separator):
+    joined = separator.join(["billing", "refund"])
+    rows = rows_of(["billing", joined, "refund", "billing"])
+    assert f"--label_separator {separator!r}" in refused(write(tmp_path, rows))
+    expected = [["billing"], ["billing", "refund"], ["refund"], ["billing"]]
+    assert found(write(tmp_path, rows, label_separator=separator)) == (["billing", "refund"], expected)
+    names = rows_of(["billing", joined, "delivery", "billing"])  # of which one part is no label
+    assert joined in found(write(tmp_path, names))[0]
+
+
+@pytest.mark.parametrize("cell", [{"joy": 1, "anger": 0}, [{"label": "joy"}], ["joy", None], 0.5])
+def test_what_is_no_layout_is_shown(tmp_path, cell):
+    sentence = refused(write(tmp_path, rows_of([cell] * 4)))
+    assert "docs/data.md shows every layout" in sentence
+    assert "\n" not in sentence
+
+
+def test_the_splits_that_are_lacking_are_taken_from_train(tmp_path):
+    """As of many datasets on the Hub, which have train and test; what a dataset has stays as it is."""
+    rows = "".join(f"text number {number},{'ab'[number % 2]}\n" for number in range(40))
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text("text,labels\n" + rows)
+    assert "--validation_share 0.1 to take it from train" in refused(DataArguments(str(tmp_path)))
+    splits = load_splits(args := DataArguments(str(tmp_path), validation_share=0.25))
+    assert {split: len(part) for split, part in splits.items()} == {"train": 30, "validation": 10, "test": 40}
+    assert describe(args, splits)["split"] == {"validation_share": 0.25, "test_share": 0.0, "seed": 42}
+    assert "has a test split of its own" in refused(DataArguments(str(tmp_path), validation_share=0.1, test_share=0.1))
+    (tmp_path / "test.csv").rename(tmp_path / "dev.csv")
+    splits = load_splits(DataArguments(str(tmp_path), test_share=0.25))
+    assert {split: len(part) for split, part in splits.items()} == {"train": 30, "validation": 40, "test": 10}
+
+
+def test_a_file_of_which_no_row_can_be_read_says_why(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"text;labels\n" + "spät;refund\n".encode("latin-1") * 5)
+    assert "t.csv line 2: not UTF-8" in refused(DataArguments(str(tmp_path / "t.csv")))

@@ -15,6 +15,7 @@ from utils.console import InputError
 
 NEVER_IN_NAMES = ("|", ";")  # in a plain cell they join labels; names that have them stand in lists or in labels.txt
 SELDOM_IN_NAMES = ("/", "&", "+", "\t", "\n", "#", "~")
+OFTEN_IN_NAMES = (" and ", " ", "-", "_", ":", ".")  # these join labels where every part is a label by itself
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,\[\](){}]+""")
 _CALL = re.compile(r"(?:np\.|numpy\.)?(?:array|set|frozenset|list|tuple)\((.*?)(?:,\s*dtype=[^)]*)?\)", re.DOTALL)
 
@@ -165,6 +166,9 @@ def _joined_by(cells: set[str]) -> str | None:
         joined = [{part.strip() for part in cell.split(sign)} for cell in cells if sign in cell]
         apart = {cell for cell in cells if sign not in cell}
         if any(parts & apart or any(parts & other for other in joined if other != parts) for parts in joined):
+            return sign
+    for sign in OFTEN_IN_NAMES:
+        if any(sign in cell and {part.strip() for part in cell.split(sign)} <= cells for cell in cells):
             return sign
     return None
 

@@ -66,8 +66,10 @@ def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
     source = _read(args)
     if not source.rows or not any(source.rows.values()):
         raise InputError(f"{source.where} has no rows.")
-    columns = find_columns(source.rows["train"] or next(iter(source.rows.values())), args, source.where)
     problems: list[str] = []
+    if all(row.problem for row in source.rows["train"]):  # nothing that could be understood, but what is wrong with it
+        _refuse(source.where, [f"{row.place}: {row.problem}" for row in source.rows["train"]])
+    columns = find_columns(source.rows["train"] or next(iter(source.rows.values())), args, source.where)
     rows = {split: _good_rows(split_rows, columns, problems) for split, split_rows in source.rows.items()}
     names = _known_names(args, source, columns)
     watch.require_unchanged()  # all of it is in memory now
@@ -82,10 +84,7 @@ def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
         for split, split_rows in rows.items()
     }
     problems += [f"{split} split: no rows" for split, split_rows in source.rows.items() if not split_rows]
-    if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:REPORTED_PROBLEMS])
-        more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
-        raise InputError(f"{source.where} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
+    _refuse(source.where, problems)
     features = Features({"text": Value("string"), "labels": List(ClassLabel(names=list(names)))})
     loaded = DatasetDict({split: Dataset.from_dict(part, features=features) for split, part in checked.items()})
     if is_split_here(args):
@@ -94,8 +93,16 @@ def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
     return regroup(loaded, args.taxonomy) if args.taxonomy else loaded
 
 
+def _refuse(where: str, problems: Sequence[str]) -> None:
+    """Raise `InputError` if there are problems, with the first of them."""
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:REPORTED_PROBLEMS])
+        more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
+        raise InputError(f"{where} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
+
+
 def is_split_here(args: DataArguments) -> bool:
-    """Whether the dataset comes without splits, or its training rows are to be split because arguments say so."""
+    """Whether the dataset is one file, or arguments say which splits are to be taken from its training rows."""
     single = Path(args.dataset_name).expanduser().is_file()
     return single or args.validation_share is not None or args.test_share is not None
 
@@ -196,8 +203,7 @@ def describe(args: DataArguments, splits: DatasetDict, seed: int = 42) -> dict[s
     known = HUB_DATASET if digest == GO_EMOTIONS_SHA256 else hub_id(args.dataset_name)
     described: dict[str, Any] = {"name": args.dataset_name, "hub_id": known, "sha256": digest}
     if is_split_here(args):
-        shares = dict(zip(("validation_share", "test_share"), _shares(args), strict=True))
-        described["split"] = {**shares, "seed": seed}
+        described["split"] = {f"{split}_share": share for split, share in _shares(args).items()} | {"seed": seed}
     return described
 
 
@@ -217,20 +223,21 @@ def _read(args: DataArguments) -> Source:
         )
     else:
         source = _read_hub(name, args.dataset_config_name)
-    needed = ("train",) if is_split_here(args) else ("train", "validation")
-    for split in needed:
-        if split not in source.rows:
+    taken = _shares(args)
+    for split in ("train", "validation"):
+        if split not in source.rows and not taken.get(split):
             files = " or ".join(f"{stem}.*" for stem in SPLIT_NAMES[split])
             raise InputError(
                 f"Dataset {name} has no {split} split (found: {', '.join(source.rows) or 'none'}); it needs one "
                 f"({files} in a local folder){', or --validation_share 0.1 to take it from train' * (split != 'train')}"
                 ". Another split is never taken in its place."
             )
-    if is_split_here(args) and len(source.rows) > 1:
-        raise InputError(
-            f"Dataset {name} has splits ({', '.join(source.rows)}); --validation_share and --test_share are for one "
-            "without."
-        )
+    for split in taken:
+        if split in source.rows and taken[split]:
+            raise InputError(
+                f"--{split}_share {taken[split]}: dataset {name} has a {split} split of its own; the argument is for "
+                "one without."
+            )
     return source
 
 
@@ -358,7 +365,13 @@ def _names_of(rows: Sequence[Row], columns: Columns, layout: Layout | None, wher
     if ids:
         shown = ", ".join(map(str, ids[:5])) + (", …" if len(ids) > 5 else "")
         raise InputError(f"{where}: labels are ids ({shown}), without names; {_WAYS_TO_NAME}.")
-    if not tokens:
+    if not tokens and layout is not None:
+        for cell in (row.cells[columns.labels[0]] for row in rows):
+            if read_cell(cell, layout, None) is None:
+                raise InputError(
+                    f"{where}: column {columns.labels[0]} holds {str(cell)[:60]!r}, which is no list of names, ids or "
+                    "zeros and ones, nor one of these; docs/data.md shows every layout that is read."
+                )
         raise InputError(f"{where}: no row of the training split has a label in column {columns.labels[0]}.")
     return sorted(str(token) for token in tokens)
 
@@ -435,19 +448,19 @@ def _check_rows(
 # --- a dataset without splits -----------------------------------------------------------------------------------------
 
 
-def _shares(args: DataArguments) -> tuple[float, float]:
-    single = Path(args.dataset_name).expanduser().is_file()
-    default = SHARE if single else 0.0
-    return (
-        SHARE if args.validation_share is None else args.validation_share,
-        default if args.test_share is None else args.test_share,
-    )
+def _shares(args: DataArguments) -> dict[str, float]:
+    """Which share of the training rows becomes validation, and which test; 0 for none."""
+    default = SHARE if Path(args.dataset_name).expanduser().is_file() else 0.0
+    asked = {"validation": args.validation_share, "test": args.test_share}
+    return {split: default if share is None else share for split, share in asked.items()}
 
 
 def _split(loaded: DatasetDict, args: DataArguments, seed: int) -> DatasetDict:
-    """Training rows divided into splits with the same label proportions, rows with the same text on one side."""
-    rows, (validation, test) = loaded["train"], _shares(args)
-    if validation <= 0 or validation + test >= 1:
+    """Training rows divided into the splits that are lacking, with the same label proportions, rows with the same text
+    on one side; the dataset's own splits stay as they are."""
+    rows, shares = loaded["train"], _shares(args)
+    validation, test = shares["validation"], shares["test"]
+    if validation + test >= 1 or (validation <= 0 and "validation" not in loaded):
         raise InputError(
             f"--validation_share {validation} and --test_share {test}: the first must be above 0, and both together "
             "below 1."
@@ -458,18 +471,14 @@ def _split(loaded: DatasetDict, args: DataArguments, seed: int) -> DatasetDict:
     members = list(groups.values())
     matrix = multi_hot(rows["labels"], len(rows.features["labels"].feature.names))
     labels = np.stack([matrix[group].max(axis=0) for group in members])
-    wanted = {"test": round(test * len(members)), "validation": max(1, round(validation * len(members)))}
-    if test > 0:
-        wanted["test"] = max(1, wanted["test"])
+    wanted = {split: max(1, round(shares[split] * len(members))) for split in ("test", "validation") if shares[split]}
     if len(members) - sum(wanted.values()) < 1:
         raise InputError(f"{args.dataset_name} has {len(members)} different text(s), too few to be split.")
     parts, rest = {}, np.arange(len(members))
     for split, count in wanted.items():
-        if count:
-            chosen = _stratified(labels[rest], count, seed)
-            parts[split], rest = rest[chosen], rest[~chosen]
+        chosen = _stratified(labels[rest], count, seed)
+        parts[split], rest = rest[chosen], rest[~chosen]
     parts["train"] = rest
-    return DatasetDict(
-        {split: rows.select(sorted(i for group in parts[split] for i in members[group]))
-         for split in ("train", "validation", "test") if split in parts}
-    )  # fmt: skip
+    made = {split: rows.select(sorted(i for group in part for i in members[group])) for split, part in parts.items()}
+    splits = {**loaded, **made}
+    return DatasetDict({split: splits[split] for split in ("train", "validation", "test") if split in splits})
