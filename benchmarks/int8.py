@@ -19,7 +19,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from utils.arguments import HUB_DATASET, DataArguments, plain_parser
+from utils.arguments import HUB_DATASET, DataArguments
+from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
 from utils.data.labels import multi_hot
 from utils.data.splits import load_splits

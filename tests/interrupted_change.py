@@ -21,6 +21,7 @@ import torch
 
 import run_evaluate
 from utils.evaluation import report
+from utils.model import classifiers
 from utils.model.classifiers import EncoderClassifier, load_encoder
 from utils.model.folding import save_calibrated
 from utils.publishing import finish, onnx_export
@@ -38,7 +39,7 @@ def change(action: str, run: RunFolder, classifier: EncoderClassifier) -> None:
         with run.change() as folder:
             onnx_export.write_onnx(run, classifier, folder)
     elif action == "evaluate":
-        run_evaluate.load_encoder = lambda run: classifier
+        classifiers.load_encoder = lambda run: classifier
         run_evaluate.main([str(run), "--calibration", "temperature", "--threshold_strategy", "global"])
     else:
         finish.finish_run(run, classifier, fold_thresholds=action == "fold")

@@ -34,10 +34,10 @@ import filelock
 import torch
 from interrupted_change import stop_at
 
-import run_inference
 from utils.console import InputError
 from utils.evaluation import report
 from utils.inference import jobs, label_rows
+from utils.model import classifiers
 from utils.publishing import finish
 
 
@@ -108,7 +108,7 @@ def main() -> None:
     gc.freeze()
     torch.set_num_threads(1)  # a fork of a process with more threads may wait for them for ever
     label_rows.WINDOW = jobs.WINDOW = 16
-    run_inference.load_classifier = functools.cache(run_inference.load_classifier)
+    classifiers.load_classifier = functools.cache(classifiers.load_classifier)
     for module in (report, finish):  # pictures take longer than all the rest
         if hasattr(module, "plot_run"):
             module.plot_run = lambda *arguments: None

@@ -351,11 +351,11 @@ def test_a_model_that_changes_while_it_is_read_is_read_again(small_run, tmp_path
     run = shutil.copytree(small_run, tmp_path / "run")
     load, loaded = classifiers.load_saved_model, []
 
-    def unfold_and_load(name, folder):
+    def unfold_and_load(name, *others):
         loaded.append(name)
         if len(loaded) == 1:
             refold(run, False)
-        return load(name, folder)
+        return load(name, *others)
 
     monkeypatch.setattr(classifiers, "load_saved_model", unfold_and_load)
     _, thresholds = load_classifier(run)

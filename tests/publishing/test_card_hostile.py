@@ -218,8 +218,6 @@ def test_a_neighbours_broken_folder_costs_the_comparison_alone(copy, baseline_ru
 
 def test_a_picture_that_cannot_be_written_is_left_out(finetune_arguments, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "run"
-    (folder / "plots" / "reliability.png").mkdir(parents=True)
-    (folder / "plots" / "reliability.png" / "mine.txt").write_text("kept")
 
     def broken(*arguments):
         raise RuntimeError("no font\nat all")

@@ -20,7 +20,8 @@ from utils.console import InputError
 from utils.data.splits import load_splits
 from utils.hub_client import limit_waiting
 from utils.model.classifiers import model_folder
-from utils.run_folder import read_json, write_json
+from utils.publishing.hub import Publication
+from utils.run_folder import RunFolder, read_json, write_json
 
 WHOAMI, INFO, REFS = "GET /api/whoami", "GET /api/models/user/emotions$", "GET /api/models/user/emotions/refs"
 CARD, VALIDATE, TAG = "/resolve/", "POST /api/validate-yaml", "POST /api/models/.*/tag/"
@@ -325,7 +326,7 @@ def test_pushes_at_the_same_time_leave_one_whole_model(hub, run, refused, publis
         for index in range(count):
             (folder / "per_label.csv").write_text(f"{folder.name} {index}")
             try:
-                run_push.Publication("user/emotions").push(run_push.RunFolder(folder))
+                Publication("user/emotions").push(RunFolder(folder))
             except InputError as error:
                 errors.append(str(error))
 
