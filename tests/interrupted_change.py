@@ -24,7 +24,7 @@ from utils.evaluation import report
 from utils.model import classifiers
 from utils.model.classifiers import EncoderClassifier, load_encoder
 from utils.model.folding import save_calibrated
-from utils.publishing import finish, onnx_export
+from utils.publishing import card, finish, onnx_export
 from utils.run_folder import RunFolder
 
 ACTIONS = ("fold", "unfold", "calibrate", "export", "evaluate")
@@ -112,8 +112,8 @@ def main() -> None:
     finish.summary = str
     report.calibration_rows = lambda *arguments: []
     report.plot_run = lambda *arguments: None
-    run_evaluate.score = lambda *arguments: {"eval_f1_micro": 0.5, "eval_f1_macro": 0.5}
-    run_evaluate.write_card = lambda *arguments: None
+    report.score = lambda *arguments: {"eval_f1_micro": 0.5, "eval_f1_macro": 0.5}
+    card.write_card = lambda *arguments: None
     onnx_export._write_fp32 = quick_export
     onnx_export._write_int8 = lambda fp32, int8: int8.write_bytes(b"new int8")
     onnx_export._compare = lambda *arguments: {"f1_micro": 0.5}
