@@ -81,10 +81,11 @@ class DataArguments:
         default=None, metadata={"help": "names of ids: a file with one a line, A,B,C, or go_emotions"}
     )
     validation_share: float | None = field(
-        default=None, metadata={"help": "share of a dataset without splits to validate on (a single file: 0.1)"}
+        default=None,
+        metadata={"help": "share of train to validate on, where the dataset has no validation split (a file: 0.1)"},
     )
     test_share: float | None = field(
-        default=None, metadata={"help": "share of a dataset without splits to test on (a single file: 0.1)"}
+        default=None, metadata={"help": "share of train to test on, where the dataset has no test split (a file: 0.1)"}
     )
     max_train_samples: int | None = field(
         default=None, metadata={"help": "train on a label-stratified subset of this size (unset: all rows)"}
