@@ -138,9 +138,9 @@ def one_sentence_errors() -> Iterator[None]:
 def _is_short_of_memory(error: Exception) -> bool:
     """Whether Python, the CPU's or the GPU's allocator, or Arrow has had no memory to give."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    return bool({"MemoryError", "OutOfMemoryError", "ArrowMemoryError"} & kinds) or "can't allocate memory" in str(
-        error
-    )
+    said = ("can't allocate memory", "failed to map segment")  # torch, and the loader of its libraries
+    named = kinds & {"MemoryError", "OutOfMemoryError", "ArrowMemoryError"}
+    return bool(named) or any(words in str(error) for words in said)
 
 
 def _exit(sentence: str, status: int) -> NoReturn:
