@@ -4,6 +4,8 @@
     python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file emotions.csv
     python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file emotions.csv --resume
     python run_inference.py --model outputs/quickstart --backend onnx "so fast"
+    python run_inference.py --model outputs/quickstart "I'm so happy that I finally passed!" --explain
+    python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file why.html --explain joy
     accelerate launch --config_file recipes/accelerate/two_cpu_processes.yaml run_inference.py --use_cpu \
         --model outputs/quickstart --input_file comments.jsonl.gz --output_file emotions.parquet
     cat comments.txt | python run_inference.py --model outputs/baseline > emotions.jsonl
@@ -22,8 +24,8 @@ from pathlib import Path
 from utils.command_line import place, plain_parser, with_home
 from utils.console import InputError, note, one_sentence_errors, table
 from utils.data.files import Watch
-from utils.data.rows import READERS, Row, count_rows, input_problem, read_rows, separator_note, stream_kind
-from utils.inference.output import SUFFIXES, output_problem
+from utils.data.rows import READERS, Row, count_rows, input_problem, kind_of, read_rows, separator_note, stream_kind
+from utils.inference.output import PAGE, SUFFIXES, output_problem
 from utils.locks import one_job
 from utils.machine import PRECISIONS, launched_processes, leave_together, share_cores
 
@@ -51,6 +53,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also one column `probability_LABEL` per label (of the unfolded model)",
     )
+    add(
+        "--explain",
+        nargs="?",
+        const="",
+        metavar="LABEL",
+        help="also what each word contributed to each label of a text, or to LABEL (column `words`; .html for people)",
+    )
     add("--backend", choices=("torch", "onnx"), default="torch", help="what computes (onnx: ONNX Runtime, on the CPU)")
     add(
         "--precision",
@@ -76,6 +85,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         problems.append(f"--output_file {args.output_file} is the input file; give another name.")
     elif args.output_file and (problem := output_problem(args.output_file)):
         problems.append(problem)
+    if args.output_file and args.explain is None and kind_of(args.output_file)[0] == PAGE:
+        problems.append(f"--output_file {args.output_file}: a page shows why texts got their labels; add --explain.")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         problems.append(f"--threshold is {args.threshold}; accepted: 0 to 1.")
     if args.top_k is not None and args.top_k < 1:
@@ -85,10 +96,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if sys.stdout is None and not args.output_file:
         problems.append("Standard output is closed, and there is no --output_file: nobody would see the answers.")
     if is_stream and (sys.stdin is None or sys.stdin.isatty()):
-        problems.append("No text: give texts, --input_file, or pipe lines into standard input.")
+        problems.append(
+            f"No text{taken_for_a_label(args)}: give texts, --input_file, or pipe lines into standard input."
+        )
     if problems:
         raise InputError(" ".join(problems))
     return args
+
+
+def taken_for_a_label(args: argparse.Namespace) -> str:
+    """Where there is no text because it stands behind `--explain`, a hint at that."""
+    return f" ({args.explain!r} is read as the LABEL of --explain; texts stand before it)" if args.explain else ""
 
 
 def read_input(args: argparse.Namespace) -> tuple[list[str], Iterator[Row]]:
@@ -108,7 +126,8 @@ def read_input(args: argparse.Namespace) -> tuple[list[str], Iterator[Row]]:
     source = args.input_file or "Standard input"
     first = next(rows, None)
     if first is None:
-        raise InputError(f"{source} is empty: there is nothing to classify.")
+        hint = taken_for_a_label(args) if source == "Standard input" else ""
+        raise InputError(f"{source} is empty{hint}: there is nothing to classify.")
     if args.text_column not in first.cells and first.problem is None:
         raise InputError(
             f"{source} has no column {args.text_column!r} (it has {', '.join(first.cells) or 'none'}); "
@@ -128,9 +147,11 @@ def main(argv: list[str] | None = None) -> int:
     import torch
     from accelerate import PartialState
 
+    from utils.explaining.attributions import Explainer
     from utils.inference.jobs import claim, classify_file, open_parts, summary
     from utils.inference.label_rows import RowClassifier, windows
     from utils.inference.parts import digest
+    from utils.inference.terminal import colours_wanted, why
     from utils.model.classifiers import load_classifier, model_files, model_folder, settle_precision
     from utils.progress import Progress
 
@@ -146,7 +167,8 @@ def main(argv: list[str] | None = None) -> int:
     weights = Watch(model_files(model, args.backend, precision))
     if args.output_file:
         settings = {
-            key: getattr(args, key) for key in ("text_column", "threshold", "top_k", "at_least_one", "all_scores")
+            key: getattr(args, key)
+            for key in ("text_column", "threshold", "top_k", "at_least_one", "all_scores", "explain")
         }
         settings |= {"backend": args.backend, "precision": precision}
         settings |= {"model": digest(model_files(model, args.backend, precision))}
@@ -154,16 +176,20 @@ def main(argv: list[str] | None = None) -> int:
     # 2. The model and its thresholds.
     classifier, thresholds = load_classifier(model, state.device, args.backend, precision)
     weights.require_unchanged()
+    explain = None if args.explain is None else Explainer(classifier, args.explain or None)
     if args.output_file:
         all_scores = classifier.labels if args.all_scores else ()
         parts = open_parts(
-            args.output_file, args.input_file, settings, args.resume, args.overwrite_output, columns, all_scores
-        )
+            args.output_file, args.input_file, settings, args.resume, args.overwrite_output, columns, all_scores,
+            explained=explain is not None,
+        )  # fmt: skip
     if args.threshold is not None:
         thresholds[:] = args.threshold
     elif args.top_k is not None:
         thresholds[:] = 0.0  # as in a pipeline with top_k: the best labels by score alone
-    named = RowClassifier(classifier, thresholds, args.text_column, args.top_k, args.at_least_one, args.all_scores)
+    named = RowClassifier(
+        classifier, thresholds, args.text_column, args.top_k, args.at_least_one, args.all_scores, explain
+    )
 
     # 3. Classify in the order of the input: to a file, to a terminal as a table, to a pipe as JSON Lines.
     if args.output_file:
@@ -178,7 +204,10 @@ def main(argv: list[str] | None = None) -> int:
                 if problem:
                     progress.report(problem)
                 if sys.stdout.isatty():
-                    print(table(str(row.get(args.text_column)), row["labels"], row["scores"]))
+                    text = str(row.get(args.text_column))
+                    print(table(text, row["labels"], row["scores"]))
+                    if row.get("words"):
+                        print(why(text, row["words"], colours_wanted()))
                 else:
                     print(json.dumps(row, ensure_ascii=False, default=str))
         unclassified = progress.problems

@@ -16,7 +16,7 @@ from utils.console import InputError, note, refused_together
 from utils.data.files import ChangedError, Watch
 from utils.data.rows import Row, kind_of
 from utils.inference.label_rows import WINDOW, Prepared, RowClassifier, windows
-from utils.inference.output import OutputFile, added_columns, table_schema
+from utils.inference.output import PAGE, OutputFile, added_columns, kept_names, table_schema
 from utils.inference.parts import ROWS, PartFolder, digest
 from utils.locks import hold
 from utils.machine import is_main_process
@@ -53,6 +53,7 @@ def open_parts(
     overwrite: bool = False,
     columns: Sequence[str] = (),
     all_scores: Sequence[str] = (),
+    explained: bool = False,
 ) -> PartFolder:
     """Where the output's parts go; for `resume` and `overwrite`, see `PartFolder.begin`.
 
@@ -61,10 +62,12 @@ def open_parts(
         settings: what else the output's rows depend on, `text_column` among it.
         columns: those of texts that cannot be read again.
         all_scores: the labels whose probabilities have a column each.
+        explained: there is a column for what the words contributed.
     """
-    is_table, text_column = kind_of(output_file)[0] != ".jsonl", settings["text_column"]
-    schema = table_schema(input_file, columns, text_column, added_columns(all_scores)) if is_table else None
-    parts = PartFolder(OutputFile(output_file, schema))
+    is_table, text_column = kind_of(output_file)[0] not in (".jsonl", PAGE), settings["text_column"]
+    added = added_columns(all_scores, explained)
+    schema = table_schema(input_file, columns, text_column, added) if is_table else None
+    parts = PartFolder(OutputFile(output_file, schema, kept_names([text_column], added)[text_column]))
 
     def main_process() -> None:
         source = digest([input_file]) if input_file else None

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +10,16 @@ from scipy.special import expit, logit
 
 from utils.data.rows import Row, half_a_character
 from utils.evaluation.thresholds import choose_labels
-from utils.inference.output import ADDED, kept_names, probability_column
+from utils.inference.output import ADDED, EXPLAINED, kept_names, probability_column
 from utils.model.classifiers import Classifier
+from utils.progress import OnRows, no_progress
 
 WINDOW = 4096  # rows read, sorted by length and classified at a time: files of any size take the same memory
 MAX_CHARACTERS = 1_000_000  # of one text: fifty times what any model here reads, and what a whole file in one cell has
+
+
+# Texts and their labels to what each word contributed to them, as `utils.explaining.attributions.Explainer` does.
+Explain = Callable[[Sequence[str], Sequence[Sequence[str]], OnRows], list[list[dict[str, Any]]]]
 
 
 class Prepared(NamedTuple):
@@ -39,12 +44,18 @@ class RowClassifier:
         top_k: int | None = None,
         at_least_one: bool = False,
         all_scores: bool = False,
+        explain: Explain | None = None,
     ):
-        """`all_scores`: also a column for the probability of each label, of the unfolded model where it is folded."""
+        """
+        Args:
+            all_scores: also a column for the probability of each label, of the unfolded model where it is folded.
+            explain: also a column `words`, with what this returns.
+        """
         self.classifier, self.text_column = classifier, text_column
         self.choice = (classifier.labels, thresholds, top_k, at_least_one)
         self.rows, self.counts = 0, Counter[str]()  # rows that have been through, and that have got each label
         self.columns = [probability_column(label) for label in classifier.labels] if all_scores else []
+        self.explain = explain
 
     def prepare(self, rows: list[Row]) -> Prepared:
         """Look for what cannot be classified, and encode the rest."""
@@ -52,21 +63,26 @@ class RowClassifier:
         texts = [row.cells[self.text_column] for row, problem in zip(rows, problems, strict=True) if not problem]
         return Prepared(rows, problems, self.classifier.encode(texts) if texts else None)
 
-    def classify(
-        self, prepared: Prepared, progress: Callable[[int], object] = lambda rows: None
-    ) -> list[tuple[dict[str, Any], str | None]]:
+    def classify(self, prepared: Prepared, progress: OnRows = no_progress) -> list[tuple[dict[str, Any], str | None]]:
         """Each row's cells with the added ones, in order, and what kept the row from being classified."""
         rows, problems, encoded = prepared
         self.rows += len(rows)
         found: Iterator[tuple[list[str], list[float]]] = iter([])
         answers: Iterator[list[float]] = iter([])
+        words: Iterator[list[dict[str, Any]]] = iter([])
         if encoded is not None:
-            probabilities = self.classifier.probabilities(encoded, progress)
-            found = iter(choose_labels(probabilities, *self.choice))
+            probabilities = self.classifier.probabilities(encoded, no_progress if self.explain else progress)
+            chosen = choose_labels(probabilities, *self.choice)
+            found = iter(chosen)
+            if self.explain:
+                texts = [
+                    row.cells[self.text_column] for row, problem in zip(rows, problems, strict=True) if not problem
+                ]
+                words = iter(self.explain(texts, [labels for labels, _ in chosen], progress))
             if self.columns:
                 answers = iter(unfolded(probabilities, self.classifier.folded).round(6).tolist())
         progress(len(problems) - problems.count(None))
-        added, results = {*ADDED, *self.columns}, []
+        added, results = {*ADDED, *self.columns, *(EXPLAINED if self.explain else ())}, []
         for row, problem in zip(rows, problems, strict=True):
             cells = row.cells
             if not added.isdisjoint(cells):
@@ -75,7 +91,9 @@ class RowClassifier:
             labels, scores = ([], []) if problem else next(found)
             self.counts.update(labels)
             answer = [None] * len(self.columns) if problem or not self.columns else next(answers)
-            new = {"labels": labels, "scores": scores, **dict(zip(self.columns, answer, strict=True))}
+            new: dict[str, Any] = {"labels": labels, "scores": scores, **dict(zip(self.columns, answer, strict=True))}
+            if self.explain:
+                new["words"] = [] if problem else next(words)
             results.append(({**cells, **new}, problem and f"{row.place}: {problem}"))
         return results
 

@@ -13,25 +13,32 @@ import pyarrow
 import pyarrow.parquet
 
 from utils.data.rows import ROWS_AT_A_TIME, Row, kind_of, read_rows
+from utils.inference.page import page_of
 
-SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet", ".html")
+PAGE = ".html"  # for people: the texts, their labels and the words that moved them, without the other columns
 DEEPEST = 40  # lists and objects in each other, in a column: Parquet's readers follow two levels for each, up to 100
 ROW_GROUP = 1 << 16  # rows that a joined Parquet file compresses together
 ADDED = {"labels": pyarrow.list_(pyarrow.string()), "scores": pyarrow.list_(pyarrow.float64())}
+_WORD = pyarrow.struct({"word": pyarrow.string(), "contribution": pyarrow.float64()})
+_FIGURES = {name: pyarrow.float64() for name in ("log_odds", "without_words", "together")}
+_LABEL = pyarrow.struct({"label": pyarrow.string(), **_FIGURES, "words": pyarrow.list_(_WORD)})
+EXPLAINED = {"words": pyarrow.list_(_LABEL)}  # as `utils.explaining.attributions` makes them
 _to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class OutputFile:
     """How the rows of one output file are written: by its suffix, `.gz` or `.zst` behind it for compression.
 
-    JSON Lines and Parquet keep lists as lists. In CSV and TSV lists of numbers or names are comma-separated; TSV has no
-    quoting, so tabs and line ends within a cell become spaces. In Parquet a value that its column's type does not hold
-    is refused by Arrow, but for columns of strings and of floats, see `table_schema`.
+    JSON Lines and Parquet keep lists as lists. In CSV and TSV lists of numbers or names are comma-separated, all others
+    JSON; TSV has no quoting, so tabs and line ends within a cell become spaces. HTML is for people, see
+    `utils.inference.page`. In Parquet a value that its column's type does not hold is refused by Arrow, but for columns
+    of strings and of floats, see `table_schema`.
     """
 
-    def __init__(self, path: Path, schema: pyarrow.Schema = None):
-        """`schema`: the columns, see `table_schema`; JSON Lines does without."""
-        self.path, self.schema = path, schema
+    def __init__(self, path: Path, schema: pyarrow.Schema = None, text_column: str = "text"):
+        """`schema`: the columns, see `table_schema`; JSON Lines and HTML do without. `text_column`: for HTML."""
+        self.path, self.schema, self.text_column = path, schema, text_column
         self.kind, self.compression = kind_of(path)
 
     def piece(self, rows: Sequence[Mapping[str, Any]], first: bool = True) -> bytes:
@@ -43,6 +50,8 @@ class OutputFile:
             return sink.getvalue().to_pybytes()
         if self.kind == ".jsonl":
             text = "".join([_to_json(row) + "\n" for row in rows])
+        elif self.kind == PAGE:
+            text = page_of(rows, self.text_column, first)
         else:
             names = self.schema.names
             lines = [names] if first else []
@@ -74,15 +83,19 @@ def output_problem(path: Path) -> str | None:
     """Why results cannot be written to a file of this name, as a sentence; None if they can."""
     if kind_of(path)[0] not in SUFFIXES:
         return (
-            f"{path}: unknown kind of file {path.suffix!r}; accepted: {', '.join(SUFFIXES)}, the first three also "
+            f"{path}: unknown kind of file {path.suffix!r}; accepted: {', '.join(SUFFIXES)}, text also "
             "with .gz or .zst."
         )
     return f"{path} is a folder; give the name of a file." if path.is_dir() else None
 
 
-def added_columns(all_scores: Sequence[str] = ()) -> dict[str, pyarrow.DataType]:
-    """The columns that are added to the input's: `labels`, `scores` and, for `all_scores`, a probability per label."""
-    return ADDED | {probability_column(label): pyarrow.float64() for label in all_scores}
+def added_columns(all_scores: Sequence[str] = (), explained: bool = False) -> dict[str, pyarrow.DataType]:
+    """The columns that are added to the input's.
+
+    They are `labels`, `scores`, for `all_scores` a probability per label, and where labels are `explained` the words.
+    """
+    probabilities = {probability_column(label): pyarrow.float64() for label in all_scores}
+    return ADDED | probabilities | (EXPLAINED if explained else {})
 
 
 def probability_column(label: str) -> str:

@@ -1,9 +1,13 @@
 """TF-IDF and logistic regression, as `run_baseline.py` saves them in a file of skops, which runs nothing when read."""
 
+import re
+from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 from skops import io as skops_io
 
 from utils.console import InputError
@@ -53,6 +57,46 @@ class BaselineClassifier:
         probabilities = label_probabilities(self.pipeline, encoded, self.labels).astype(np.float32)
         progress(len(encoded))
         return probabilities
+
+    @cached_property
+    def _coefficients(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weight of each TF-IDF feature for each label, shape (features, labels), and the intercepts.
+
+        A label that no training text carries, or every one, has none: its log-odds are the ends of their range.
+        """
+        count = len(self.pipeline[0].vocabulary_)
+        weights, intercepts = np.zeros((count, len(self.labels))), np.empty(len(self.labels))
+        for index, estimator in enumerate(self.pipeline[-1].estimators_[: len(self.labels)]):
+            if hasattr(estimator, "coef_"):
+                weights[:, index], intercepts[index] = estimator.coef_[0], estimator.intercept_[0]
+            else:
+                intercepts[index] = logit(np.clip(estimator.predict_proba(np.zeros((1, count)))[0, 1], 1e-7, 1 - 1e-7))
+        return weights, intercepts
+
+    @property
+    def intercepts(self) -> np.ndarray:
+        """The log-odds of each label for a text without any known word, shape (labels,)."""
+        return self._coefficients[1]
+
+    def token_weights(self, text: str) -> list[tuple[int, int, np.ndarray]]:
+        """The known tokens of a text: beginning, end, and what each adds to the log-odds, shape (labels,).
+
+        With the intercepts, these add up to the log-odds of the text's probabilities.
+        """
+        vectorizer = self.pipeline[0]
+        weights, row = self._coefficients[0], vectorizer.transform([text])
+        values = dict(zip(row.indices.tolist(), row.data.tolist(), strict=True))
+        lowered = text.lower()
+        places = list(range(len(text) + 1))
+        if len(lowered) != len(text):  # "İ" becomes two signs
+            places = [place for place, sign in enumerate(text) for _ in sign.lower()] + [len(text)]
+        tokens = []
+        for match in re.finditer(vectorizer.token_pattern, lowered):
+            feature = vectorizer.vocabulary_.get(match[0])
+            if feature in values:
+                tokens.append((places[match.start()], places[match.end() - 1] + 1, feature))
+        counts = Counter(feature for _, _, feature in tokens)
+        return [(start, end, weights[feature] * values[feature] / counts[feature]) for start, end, feature in tokens]
 
 
 def label_probabilities(pipeline: Any, texts: Sequence[str], labels: Sequence[str]) -> np.ndarray:
