@@ -35,6 +35,8 @@ from utils.run_folder import RunFolder
 SHARES = (0.1, 0.2, 0.5)
 SHORTEST, LONGEST = 5, 30  # words
 RESAMPLES = 2000
+STEPS = 20  # of integrated gradients; 50 give the same to a thousandth
+ORDERS = 1, 8  # of the words, for Shapley values
 
 # Classifier, comments and the index of each one's label → the contribution of each word of each comment.
 Method = Callable[[Classifier, list[str], np.ndarray], list[np.ndarray]]
@@ -126,10 +128,10 @@ def main(run: RunFolder, comments: int) -> None:
     methods: dict[str, Method] = {"at random": at_random}
     if isinstance(classifier, EncoderClassifier):
         methods |= {"**one word left out**": as_published}
-        methods |= {f"integrated gradients, {steps} steps": partial(integrated_gradients, steps) for steps in (20, 50)}
+        methods |= {f"integrated gradients, {STEPS} steps": partial(integrated_gradients, STEPS)}
     else:
         methods |= {"**coefficients**": as_published}
-    methods |= {f"Shapley values, {number} orders": partial(shapley, number) for number in (1, 8)}
+    methods |= {f"Shapley values, {number} order{'s'[: number - 1]}": partial(shapley, number) for number in ORDERS}
 
     started = time.process_time()
     for _ in range(3):
