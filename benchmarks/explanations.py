@@ -21,6 +21,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.special import logit
 
 from utils.arguments import HUB_DATASET, DataArguments
 from utils.command_line import plain_parser
@@ -64,8 +65,8 @@ def shapley(permutations: int, classifier: Classifier, texts: list[str], labels:
         variants = [
             with_words(text, words, sorted(order[:count])) for order in orders for count in range(len(words) + 1)
         ]
-        answers = classifier.predict(variants)[:, label].astype(np.float64).reshape(permutations, -1)
-        steps = np.diff(np.log(answers) - np.log1p(-answers), axis=1)
+        answers = np.clip(classifier.predict(variants)[:, label].astype(np.float64), 1e-7, 1 - 1e-7)
+        steps = np.diff(logit(answers).reshape(permutations, -1), axis=1)
         total = np.zeros(len(words))
         for order, step in zip(orders, steps, strict=True):
             total[order] += step / permutations

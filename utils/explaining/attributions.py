@@ -39,8 +39,8 @@ class Linear(Protocol):
 
     intercepts: np.ndarray  # shape (labels,)
 
-    def token_weights(self, text: str) -> list[tuple[int, int, np.ndarray]]:
-        """For each token of a text: beginning, end, and what it adds to the log-odds, shape (labels,)."""
+    def token_weights(self, texts: Sequence[str]) -> Iterator[list[tuple[int, int, np.ndarray]]]:
+        """For each token of each text: beginning, end, and what it adds to the log-odds, shape (labels,)."""
         ...
 
 
@@ -111,9 +111,10 @@ def attributions(classifier: Classifier, texts: Sequence[str], progress: OnRows 
     Words behind the end of what the model reads contribute nothing.
     """
     if isinstance(classifier, Linear):
-        for text in texts:
-            yield _of_linear(classifier, text)
+        for text, tokens in zip(texts, classifier.token_weights(texts), strict=True):
+            found = _of_linear(text, tokens, classifier.intercepts)
             progress(1)
+            yield found
         return
     nothing = _log_odds(classifier, [""])[0]
     waiting: list[tuple[str, list[Word], int]] = []
@@ -141,25 +142,25 @@ def _left_out(
         score, others = answers[rows[0]], answers[rows[1:]]
         contributions = np.zeros((len(words), len(score)))
         contributions[:read] = score - others
-        yield Attribution(words, contributions, nothing, score - nothing - contributions.sum(axis=0), score)
         progress(1)
+        yield Attribution(words, contributions, nothing, score - nothing - contributions.sum(axis=0), score)
 
 
-def _of_linear(classifier: Linear, text: str) -> Attribution:
+def _of_linear(text: str, tokens: Sequence[tuple[int, int, np.ndarray]], intercepts: np.ndarray) -> Attribution:
     """A token that several words share, as TF-IDF has them in scripts without spaces, is shared out by characters."""
     words = words_of(text)
-    contributions = np.zeros((len(words), len(classifier.intercepts)))
+    contributions = np.zeros((len(words), len(intercepts)))
     first = 0
-    for start, end, weights in classifier.token_weights(text):
+    for start, end, weights in tokens:
         while words[first].end <= start:
             first += 1
-        for index in range(first, len(words)):
+        index = first
+        while index < len(words) and words[index].start < end:
             overlap = min(end, words[index].end) - max(start, words[index].start)
-            if overlap <= 0:
-                break
-            contributions[index] += weights * overlap / (end - start)
-    score = classifier.intercepts + contributions.sum(axis=0)
-    return Attribution(words, contributions, classifier.intercepts, np.zeros_like(score), score)
+            contributions[index] += weights * (overlap / (end - start))
+            index += 1
+    score = intercepts + contributions.sum(axis=0)
+    return Attribution(words, contributions, intercepts, np.zeros_like(score), score)
 
 
 def _read(classifier: Classifier, texts: Sequence[str]) -> Iterator[tuple[str, list[Word], int]]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -78,25 +78,30 @@ class BaselineClassifier:
         """The log-odds of each label for a text without any known word, shape (labels,)."""
         return self._coefficients[1]
 
-    def token_weights(self, text: str) -> list[tuple[int, int, np.ndarray]]:
-        """The known tokens of a text: beginning, end, and what each adds to the log-odds, shape (labels,).
+    def token_weights(self, texts: Sequence[str]) -> Iterator[list[tuple[int, int, np.ndarray]]]:
+        """The known tokens of each text: beginning, end, and what each adds to the log-odds, shape (labels,).
 
         With the intercepts, these add up to the log-odds of the text's probabilities.
         """
-        vectorizer = self.pipeline[0]
-        weights, row = self._coefficients[0], vectorizer.transform([text])
-        values = dict(zip(row.indices.tolist(), row.data.tolist(), strict=True))
-        lowered = text.lower()
-        places = list(range(len(text) + 1))
-        if len(lowered) != len(text):  # "İ" becomes two signs
-            places = [place for place, sign in enumerate(text) for _ in sign.lower()] + [len(text)]
-        tokens = []
-        for match in re.finditer(vectorizer.token_pattern, lowered):
-            feature = vectorizer.vocabulary_.get(match[0])
-            if feature in values:
-                tokens.append((places[match.start()], places[match.end() - 1] + 1, feature))
-        counts = Counter(feature for _, _, feature in tokens)
-        return [(start, end, weights[feature] * values[feature] / counts[feature]) for start, end, feature in tokens]
+        vectorizer, weights = self.pipeline[0], self._coefficients[0]
+        pattern, rows = re.compile(vectorizer.token_pattern), vectorizer.transform(texts)
+        for text, start, end in zip(texts, rows.indptr, rows.indptr[1:], strict=False):
+            values = dict(zip(rows.indices[start:end].tolist(), rows.data[start:end].tolist(), strict=True))
+            lowered = text.lower()
+            places = list(range(len(text) + 1))
+            if len(lowered) != len(text):  # "İ" becomes two signs
+                places = [place for place, sign in enumerate(text) for _ in sign.lower()] + [len(text)]
+            found = ((match, vectorizer.vocabulary_.get(match[0])) for match in pattern.finditer(lowered))
+            tokens = [(match, feature) for match, feature in found if feature in values]
+            counts = Counter(feature for _, feature in tokens)
+            yield [
+                (
+                    places[match.start()],
+                    places[match.end() - 1] + 1,
+                    weights[feature] * (values[feature] / counts[feature]),
+                )
+                for match, feature in tokens
+            ]
 
 
 def label_probabilities(pipeline: Any, texts: Sequence[str], labels: Sequence[str]) -> np.ndarray:
