@@ -36,6 +36,7 @@ STRATEGIES_FILE = "threshold_strategies.csv"
 RESULTS_FILE = "all_results.json"
 PER_LABEL_FILE = "per_label.csv"
 RUN_FILE = "run.json"
+WORDS_FILE = "words.json"
 STATE_FILE = "trainer_state.json"
 CARD_FILE = "README.md"
 CHECKPOINTS = "checkpoints"
@@ -105,6 +106,7 @@ FILES = (
     RunFile(ONNX_FILES["fp32"], "export", True, "onnx fp32"),
     RunFile(ONNX_FILES["int8"], "export", True, "onnx int8"),
     RunFile(EXPORT_FILE, "export", False),
+    RunFile(WORDS_FILE, "words", False),  # what moves each label, for the card
     RunFile("plots/*.png", "plots", True),
     RunFile(CARD_FILE, "card", True),
 )
@@ -112,6 +114,7 @@ AFTER_TRAINING = (
     "calibration",
     "report",
     "export",
+    "words",
     "plots",
     "card",
 )  # steps whose files belong to one state of the model

@@ -29,7 +29,7 @@ from utils.explaining.words import Word, without, words_of
 from utils.model.classifiers import BatchedClassifier, Classifier
 from utils.progress import OnRows, no_progress
 
-AT_ONCE = 4_000_000  # characters that are encoded at once, all variants of all texts together
+AT_ONCE = 200_000  # characters that are asked about at once, all variants of all texts together
 DIGITS = 4
 
 

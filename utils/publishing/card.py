@@ -39,6 +39,7 @@ from utils.run_folder import (
     RUN_FILE,
     STRATEGIES_FILE,
     THRESHOLDS_FILE,
+    WORDS_FILE,
     RunFolder,
     read_csv,
     write_text,
@@ -206,6 +207,7 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
         "per_label_table": _per_label_table(run),
         "plots": {name: title for name, title in PLOTS.items() if (run.path / "plots" / f"{name}.png").is_file()},
         "onnx": _onnx_figures(run),
+        "words": _words(run),
         "script": "run_finetune.py" if is_encoder else "run_baseline.py",
         "recipe": yaml.dump(
             _recipe(record), Dumper=_LinesInQuotes, sort_keys=False, width=10**6, allow_unicode=True
@@ -240,6 +242,52 @@ def _onnx_figures(run: RunFolder) -> dict[str, float] | None:
     with left_out("what the card says of the ONNX files"):
         return run.read(EXPORT_FILE) if (run.path / EXPORT_FILE).is_file() else None
     return None
+
+
+def _words(run: RunFolder) -> dict[str, Any] | None:
+    """What moves the labels, for the card's template; None for a run without it."""
+    if not (run.path / WORDS_FILE).is_file():
+        return None
+    with left_out("what the card says of words"):
+        stored = run.read(WORDS_FILE)
+        example = stored["example"]
+        strongest = stored["labels"]
+        support = {row["label"]: int(row["support"]) for row in read_csv(run.path / PER_LABEL_FILE)}
+        frequent = sorted(strongest, key=lambda label: -support.get(label, 0))[:SHOWN]
+        table = ["| label | words that move it most |", "|---|---|"]
+        table += [
+            f"| {_markdown(label)} | {_list_of(strongest[label], ', ') or '–'} |"
+            for label in strongest
+            if label in frequent
+        ]
+        return {
+            "texts": f"{stored['texts']:,}",
+            "is_linear": stored["method"] == "coefficients",
+            "example": example and _explained(example),
+            "table": "\n".join(table),
+        }
+    return None
+
+
+def _explained(example: Mapping[str, Any]) -> dict[str, str]:
+    """One text's words, in its order, with what each contributed, and the sum."""
+    words = example["words"]
+    figures = [example["without_words"], sum(item["contribution"] for item in words)]
+    figures += [example["together"]] if example["together"] else []  # a linear model's words do nothing together
+    return {
+        "label": _markdown(example["label"]),
+        "words": _list_of(words[:SHOWN], " · ") + (" · …" if len(words) > SHOWN else ""),
+        "sum": " ".join(map(_signed, figures)),
+        "log_odds": _signed(example["log_odds"]),
+    }
+
+
+def _list_of(words: Sequence[Mapping[str, Any]], between: str) -> str:
+    return between.join(f"{_markdown(item['word'])} {_signed(item['contribution'])}" for item in words)
+
+
+def _signed(figure: float) -> str:
+    return f"{figure:+.2f}".replace("-", "−")
 
 
 def _card_arguments(record: Mapping[str, Any]) -> CardArguments:

@@ -1,4 +1,4 @@
-"""What follows the report, in the one order in which it is right: fold, export, example, card; and the push, planned.
+"""What follows the report, in the one right order: fold, export, example, words, card; and the push, planned.
 
 What comes before stands in the scripts: calibration, thresholds, scores, report.
 """
@@ -18,7 +18,8 @@ from utils.publishing.card import card_metadata, write_card
 from utils.publishing.example import record_example
 from utils.publishing.hub import Publication, check_access
 from utils.publishing.onnx_export import summary, write_onnx
-from utils.run_folder import THRESHOLDS_FILE, RunFolder
+from utils.publishing.why import record_words
+from utils.run_folder import THRESHOLDS_FILE, WORDS_FILE, RunFolder
 
 
 def plan_publication(
@@ -56,7 +57,7 @@ def finish_run(
 ) -> None:
     """Bring a run whose report is written to its end, or a finished one to another end.
 
-    The folded model, its ONNX files and its example replace what was there in one stroke, see `RunFolder.change`.
+    The folded model, its ONNX files, example and words replace what was there in one stroke, see `RunFolder.change`.
 
     Args:
         run: the run's folder.
@@ -67,6 +68,7 @@ def finish_run(
     """
     if classifier is None:
         texts = record_example(run)
+        record_words(run)
     else:
         if fold_thresholds and not has_bias(classifier.model):
             say(f"The model's output layer has no bias; --fold_thresholds is off for it: see {THRESHOLDS_FILE}.")
@@ -78,6 +80,8 @@ def finish_run(
             if export_onnx:
                 write_onnx_or_say(run, classifier, folder)
             texts = record_example(run, classifier, folder)
+            if refold or not (run.path / WORDS_FILE).is_file():
+                record_words(run, classifier, folder)
             if refold:
                 record_changes(run, Decision.of(run)._replace(fold_thresholds=fold_thresholds), folder)
     if texts:
@@ -88,7 +92,7 @@ def finish_run(
 def write_ending(
     run: RunFolder, folder: Path, classifier: EncoderClassifier | None, fold_thresholds: bool, export_onnx: bool
 ) -> None:
-    """Write into `folder`, where a new report of `run` stands, what follows it: model, ONNX files and example.
+    """Write into `folder`, where a new report of `run` stands, what follows it: model, ONNX files, example and words.
 
     Args:
         run: a finished run, which is being changed.
@@ -100,6 +104,7 @@ def write_ending(
         if export_onnx:
             write_onnx_or_say(changed, classifier, folder)
     record_example(run, classifier, folder)
+    record_words(run, classifier, folder)
 
 
 def write_onnx_or_say(run: RunFolder, classifier: EncoderClassifier, folder: Path) -> None:
