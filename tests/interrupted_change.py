@@ -107,7 +107,7 @@ def stop_everywhere(action: str, how: str, source: Path, scratch: Path) -> None:
 def main() -> None:
     folded, unfolded, scratch = map(Path, sys.argv[1:])
     torch.set_num_threads(1)  # a fork of a process with more threads may wait for them for ever
-    for later in ("record_example", "plot_run", "write_card"):  # which write single files
+    for later in ("record_example", "record_words", "plot_run", "write_card"):  # which write single files
         setattr(finish, later, lambda *arguments: None)
     finish.summary = str
     report.calibration_rows = lambda *arguments: []

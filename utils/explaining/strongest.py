@@ -12,6 +12,7 @@ from utils.model.classifiers import Classifier
 
 ENOUGH = 2  # texts that a word has to be in: one text says nothing of other texts, and may name a person
 DOUBT = 2  # texts without a contribution that each word is thought to be in as well, so that no word wins by two texts
+LEAST = 0.25  # of a mean contribution: weaker words are not said to move a label
 
 
 class Strong(NamedTuple):
@@ -67,7 +68,7 @@ def strongest_words(classifier: Classifier, texts: Sequence[str], count: int) ->
         label: [
             Strong(words[index], float(means[index, column]), int(numbers[index]))
             for index in order[:, column].tolist()
-            if means[index, column]
+            if abs(means[index, column]) >= LEAST
         ]
         for column, label in enumerate(classifier.labels)
     }

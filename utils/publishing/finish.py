@@ -74,7 +74,7 @@ def finish_run(
             say(f"The model's output layer has no bias; --fold_thresholds is off for it: see {THRESHOLDS_FILE}.")
             fold_thresholds = False
         refold = fold_thresholds != run.read(THRESHOLDS_FILE)["folded"]
-        with run.change(outdated=("export",) if refold else ()) as folder:
+        with run.change(outdated=("export", "words") if refold else ()) as folder:
             if refold:
                 write_folded(run, classifier.model, fold_thresholds, folder)
             if export_onnx:
