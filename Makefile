@@ -3,7 +3,9 @@ PYTHON ?= python3
 READY := .venv/.installed
 DATA := $(if $(GOEMOTIONS_DIR),--dataset_name $(GOEMOTIONS_DIR))
 
-.PHONY: help quickstart test node lint lock bench
+MODEL ?= outputs/quickstart
+
+.PHONY: help quickstart demo test node lint lock bench
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -18,11 +20,16 @@ quickstart: $(READY)  ## train baseline and MiniLM on the demo corpus, compare t
 	@echo; echo "4/4  what does it read in a sentence?"; echo
 	@.venv/bin/python run_inference.py --model outputs/quickstart "I'm so happy that I finally passed the deep learning exam!"
 
+demo: $(READY)  ## the page that run_push.py --hub_space_id publishes, with a model of yours, on this machine (needs Node): MODEL=outputs/quickstart
+	@[ -d node_modules/@huggingface/transformers ] || $(MAKE) --no-print-directory node
+	@.venv/bin/python -m utils.publishing.preview $(MODEL)
+
 test: $(READY)  ## run the tests
 	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-node:  ## install transformers.js, with which `make test` then also reads a published model (needs Node)
-	@npm install --prefix . --no-save --no-package-lock --ignore-scripts --no-audit --no-fund @huggingface/transformers@4.3.1
+node:  ## install transformers.js, with which `make test` then also reads a published model, and what drives a browser (needs Node)
+	@npm install --prefix . --no-save --no-package-lock --ignore-scripts --no-audit --no-fund \
+		@huggingface/transformers@4.3.1 playwright-core@1.65.1 axe-core@4.14.1
 
 lint: $(READY)  ## check style (ruff), types (mypy) and who may import whom (import-linter)
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 8. Publish, if asked: one commit, after everything else.
     if publication:
-        say(f"Published: {publication.push(run)}")
+        say(f"Published: {publication.push(run).commit_url}")
     return results
 
 

@@ -30,7 +30,10 @@ CUT = "cut"  # instead of a status: the connection ends in the middle of the req
 SILENCE = "silence"  # the connection stays open, and nothing comes
 STALL = "stall"  # a good beginning of an answer, and then nothing
 LARGE = (".safetensors", ".png", ".skops", ".onnx", ".parquet")
-PREFIXES = {"models": "", "datasets": "datasets/"}
+PREFIXES = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
+EXPOSED = "X-Repo-Commit,X-Error-Code,X-Error-Message,ETag,Link,Accept-Ranges,Content-Range,X-Linked-Size,X-Linked-ETag"
+NEW_SPACE = {name: b"the Hub's example" for name in ("index.html", "style.css", "README.md")}
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "json": "application/json"}
 
 
 class Repo:
@@ -57,7 +60,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.repos: dict[str, Repo] = {}  # by "models/user/name" or "datasets/user/name"
+        self.repos: dict[str, Repo] = {}  # by "models/user/name", "datasets/…" or "spaces/…"
         self.blobs: dict[str, bytes] = {}
         self.log: list[str] = []
         self.commits: list[tuple[str, list[str]]] = []
@@ -67,8 +70,8 @@ class Hub(ThreadingHTTPServer):
         self.lock = Lock()
         self.closing = Event()
 
-    def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
-        repo = self.repos[f"models/{repo_id}"]
+    def files(self, repo_id: str, revision: str = "main", kind: str = "models") -> dict[str, bytes]:
+        repo = self.repos[f"{kind}/{repo_id}"]
         return repo.history[repo.sha(revision)]
 
     def fail(
@@ -127,6 +130,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in ({"Content-Length": str(len(body)), "Content-Type": kind} | (headers or {})).items():
             self.send_header(key, value)
+        if origin := self.headers.get("Origin"):
+            self.send_header("Access-Control-Allow-Origin", origin)
+            self.send_header("Access-Control-Expose-Headers", EXPOSED)
+            self.send_header("Vary", "Origin")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -212,7 +219,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(403, message="this token may not write")
         key = f"{wanted.get('type') or 'model'}s/{repo_id}"
         exists = key in self.server.repos
-        self.server.repos.setdefault(key, Repo(wanted.get("visibility") == "private"))
+        repo = self.server.repos.setdefault(key, Repo(wanted.get("visibility") == "private"))
+        if wanted.get("type") == "space" and not exists:
+            if wanted.get("sdk") != "static":
+                return self.refuse(400, message="a Space needs an sdk")
+            repo.history["0" * 40] = dict(NEW_SPACE)
         self.reply({"url": f"{self.server.url}/{repo_id}"}, 409 if exists else 200)
 
     def create_ref(self, parts: dict, body: bytes) -> None:
@@ -294,8 +305,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def commits(self, parts: dict, body: bytes) -> None:
         if found := self.find(parts):
-            self.reply([{"id": found[1], "title": "commit", "message": "", "authors": [],
-                         "date": "2026-01-01T00:00:00.000Z"}])  # fmt: skip
+            shas = list(found[0].history)
+            self.reply([{"id": sha, "title": "commit", "message": "", "authors": [],
+                         "date": "2026-01-01T00:00:00.000Z"}
+                        for sha in reversed(shas[: shas.index(found[1]) + 1])])  # fmt: skip
 
     def tree(self, parts: dict, body: bytes) -> None:
         if found := self.find(parts):
@@ -323,7 +336,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply([file_entry(path, files[path]) for path in wanted if path in files])
 
     def resolve(self, parts: dict, body: bytes) -> None:
-        if found := self.find({"kind": "models", **parts, **({"kind": "datasets"} if parts["prefix"] else {})}):
+        if found := self.find(parts | {"kind": (parts["prefix"] or "models/")[:-1]}):
             repo, sha = found
             content = repo.history[sha].get(parts["path"])
             headers = {"X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
@@ -339,6 +352,15 @@ class Handler(BaseHTTPRequestHandler):
                 return self.reply(content[first : last + 1], 206, headers)
             self.reply(content, 200, headers)
 
+    def page(self, parts: dict, body: bytes) -> None:
+        """A file of a static Space, which the real Hub serves from a host of its own."""
+        if found := self.find(parts | {"kind": "spaces"}):
+            path = parts["path"] or "index.html"
+            content = found[0].history[found[1]].get(path)
+            if content is None:
+                return self.refuse(404, "EntryNotFound", "Entry not found")
+            self.reply(content, headers={"Content-Type": KINDS.get(path.split(".")[-1], "text/plain")})
+
 
 def metadata_errors(card: str) -> list[str]:
     """What is wrong with a card's YAML block: a small part of what the Hub itself looks at."""
@@ -348,12 +370,19 @@ def metadata_errors(card: str) -> list[str]:
     except yaml.YAMLError as error:
         return [f"not YAML: {error}"]
     wrong = []
-    texts = ("license", "library_name", "pipeline_tag")
+    texts = ("license", "library_name", "pipeline_tag", "title", "emoji")
     wrong += [f'"{key}" must be a string' for key in texts if not isinstance(metadata.get(key, ""), str)]
     for key in ("base_model", "datasets"):
         value = metadata.get(key) or []
         ids = value if isinstance(value, list) else [value]
         wrong += [f'"{key}" must be an id' for item in ids if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(item))]
+    if "sdk" in metadata:
+        colours = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+        wrong += [
+            f'"{key}" must be one of {colours}' for key in ("colorFrom", "colorTo") if metadata[key] not in colours
+        ]
+        if len(metadata.get("short_description", "")) > 60:
+            wrong.append('"short_description" must have at most 60 characters')
     for model in metadata.get("model-index", []):
         for result in model["results"]:
             wrong += [f'"{key}" is missing' for key in ("task", "dataset", "metrics") if key not in result]
@@ -373,7 +402,7 @@ def git_oid(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-API = r"/api/(?P<kind>models|datasets)/(?P<id>[^/]+/[^/]+)"
+API = r"/api/(?P<kind>models|datasets|spaces)/(?P<id>[^/]+/[^/]+)"
 REVISION = r"/(?P<revision>[^/]+)"
 ROUTES = [
     (re.compile(pattern), answer)
@@ -392,7 +421,11 @@ ROUTES = [
         (rf"GET {API}/commits{REVISION}", Handler.commits),
         (rf"GET {API}/tree{REVISION}(/(?P<path>.+))?", Handler.tree),
         (rf"POST {API}/paths-info{REVISION}", Handler.paths_info),
-        (rf"(GET|HEAD) /(?P<prefix>datasets/)?(?P<id>[^/]+/[^/]+)/resolve{REVISION}/(?P<path>.+)", Handler.resolve),
+        (r"GET /static/(?P<id>[^/]+/[^/]+)/(?P<path>.*)", Handler.page),
+        (
+            rf"(GET|HEAD) /(?P<prefix>datasets/|spaces/)?(?P<id>[^/]+/[^/]+)/resolve{REVISION}/(?P<path>.+)",
+            Handler.resolve,
+        ),
     )
 ]
 

@@ -119,9 +119,9 @@ def run_metadata(run: RunFolder) -> ModelCardData:
     """`card_metadata` of a finished run, with its scores as a model-index."""
     record, results, thresholds = run.read(RUN_FILE), run.read(RESULTS_FILE), run.read(THRESHOLDS_FILE)
     strategy, dataset = thresholds["strategy"], record["dataset"]
-    hub_dataset, split = dataset["hub_id"], _reported_split(results)
+    hub_dataset, split = dataset["hub_id"], reported_split(results)
     names = {"demo": "demonstration corpus", HUB_DATASET: "GoEmotions"}
-    of_emotions = _of_emotions(record, list(thresholds["thresholds"]))
+    of_emotions = is_of_emotions(record, list(thresholds["thresholds"]))
     base_model, said = record.get("base_model"), _card_arguments(record)
     metadata = card_metadata(
         dataset, base_model, run.is_encoder, said, of_emotions, examples(record), record.get(FINGERPRINT)
@@ -147,23 +147,23 @@ def run_metadata(run: RunFolder) -> ModelCardData:
     return metadata
 
 
-def write_card(run: RunFolder, repo_id: str | None = None) -> None:
+def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None = None) -> None:
     """Render model_card.md into the run's README.md, from run.json, all_results.json and the tables beside them.
 
     A baseline that lies beside `run` and was trained and scored on the same rows is shown for comparison.
 
     Args:
         repo_id: where the card's examples find the model; until it is published, the name of its folder.
+        space_id: where its demo is on the Hub; None: it has none.
     """
     record, results, thresholds = run.read(RUN_FILE), run.read(RESULTS_FILE), run.read(THRESHOLDS_FILE)
-    dataset, split = record["dataset"], _reported_split(results)
+    dataset, split = record["dataset"], reported_split(results)
     base_model, is_encoder = record.get("base_model"), run.is_encoder
     by_hand = thresholds.get("set_by_hand", {})
     places = {"demo": "a hand-written demonstration corpus", HUB_DATASET: "GoEmotions"}
     labels, example = list(thresholds["thresholds"]), next((item["text"] for item in examples(record)), None)
-    of_emotions = _of_emotions(record, labels)
+    of_emotions = is_of_emotions(record, labels)
     comment = "comment" if of_emotions else "text"
-    kind = _short_name(run, base_model) if is_encoder else "TF-IDF baseline"
     unfitted = [name for name, count in thresholds.get("positives", {}).items() if not count]
     place = repo_id or on_one_line(run.path.resolve().name)
     said = (
@@ -171,10 +171,8 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
     )
     context = {
         "metadata": run_metadata(run).to_yaml(),
-        "title": _markdown(
-            _card_arguments(record).card_title
-            or f"{'Emotions in comments' if of_emotions else 'Labels for texts'}: {kind}"
-        ),
+        "title": _markdown(run_title(run)),
+        "space_id": space_id,
         "dataset": places.get(dataset["hub_id"] or dataset["name"], dataset["hub_id"] or "a dataset of its own"),
         "is_demo": dataset["name"] == "demo",
         "is_goemotions": dataset["hub_id"] == HUB_DATASET,
@@ -222,6 +220,15 @@ def write_card(run: RunFolder, repo_id: str | None = None) -> None:
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
     write_text(run.path / CARD_FILE, _refill(text))
+
+
+def run_title(run: RunFolder) -> str:
+    """What the user calls the model, or what it does and is made from."""
+    record = run.read(RUN_FILE)
+    of_emotions = is_of_emotions(record, list(run.read(THRESHOLDS_FILE)["thresholds"]))
+    kind = _short_name(run, record.get("base_model")) if run.is_encoder else "TF-IDF baseline"
+    what = "Emotions in comments" if of_emotions else "Labels for texts"
+    return _card_arguments(record).card_title or f"{what}: {kind}"
 
 
 def _refill(text: str) -> str:
@@ -297,7 +304,7 @@ def _card_arguments(record: Mapping[str, Any]) -> CardArguments:
     )
 
 
-def _of_emotions(record: Mapping[str, Any], labels: Sequence[str]) -> bool:
+def is_of_emotions(record: Mapping[str, Any], labels: Sequence[str]) -> bool:
     """Whether the labels are GoEmotions' 28, or its groups."""
     taxonomy = record["arguments"].get("taxonomy")
     return is_known(record["dataset"]) or bool(taxonomy) or set(labels) == set(GO_EMOTIONS)
@@ -335,7 +342,7 @@ def _markdown(text: str) -> str:
     return _SIGNS.sub(r"\\\g<0>", on_one_line(text))
 
 
-def _reported_split(results: dict[str, float]) -> str:
+def reported_split(results: dict[str, float]) -> str:
     return "test" if "test_f1_micro" in results else "eval"
 
 

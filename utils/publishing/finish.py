@@ -54,6 +54,7 @@ def finish_run(
     fold_thresholds: bool = False,
     export_onnx: bool = False,
     repo_id: str | None = None,
+    space_id: str | None = None,
 ) -> None:
     """Bring a run whose report is written to its end, or a finished one to another end.
 
@@ -65,6 +66,7 @@ def finish_run(
         fold_thresholds: whether the thresholds are to be in the model, or beside it, as always where it has no bias.
         export_onnx: make the model's ONNX files; where that fails, one line says why.
         repo_id: where the card's examples find the model; None until it is published.
+        space_id: where its demo is; None: it has none.
     """
     if classifier is None:
         texts = record_example(run)
@@ -86,7 +88,7 @@ def finish_run(
                 record_changes(run, Decision.of(run)._replace(fold_thresholds=fold_thresholds), folder)
     if texts:
         say(f"the card shows {len(texts)} validation text(s) as examples: {' | '.join(texts)}")
-    write_card(run, repo_id)
+    write_card(run, repo_id, space_id)
 
 
 def write_ending(
