@@ -8,6 +8,7 @@ const MOST_LINES = 5000;
 const MOVERS = 5;
 const TINT = 55; // per cent, of the strongest word
 const LEAST = 0.005; // of a score: what is less is not drawn
+const FULL = 0.2; // of a score: what is less is never drawn in full strength
 
 const $ = (id) => document.getElementById(id);
 const element = (name, properties = {}, ...children) => {
@@ -131,7 +132,7 @@ function tint() {
   $("why-label").textContent = config.labels[label];
   const spans = $("words").querySelectorAll(".word");
   const values = (shares ?? []).map((of) => of[label]);
-  const most = Math.max(LEAST, ...values.map(Math.abs));
+  const most = Math.max(FULL, ...values.map(Math.abs));
   spans.forEach((span, index) => {
     const value = values[index] ?? 0;
     const isDrawn = Math.abs(value) >= LEAST;

@@ -34,6 +34,13 @@ async function fresh(options = {}, change = (path, content) => content) {
   return page;
 }
 
+/** Have the page find another config.json. */
+const configured = (page, change) =>
+  page.route(`${order.page}config.json`, async (route) => {
+    const answer = await route.fetch();
+    return route.fulfill({ json: change(await answer.json()) });
+  });
+
 const closed = async (page, seen) => {
   await page.context().close();
   return seen;
@@ -71,6 +78,7 @@ const labels = (page) =>
 const CHECKS = {
   async scores() {
     const page = await fresh();
+    await configured(page, (config) => ({ ...config, dtype: "fp32" }));
     const began = performance.now();
     await open(page);
     const first = performance.now() - began;
@@ -84,8 +92,9 @@ const CHECKS = {
         await page.locator("#labels button", { has: page.getByText(label, { exact: true }) }).hover();
         words[label] = await page.locator("#words .word").evaluateAll((spans) =>
           spans.map((span) => ({
-            word: span.textContent, share: Number(span.dataset.share), kind: span.className,
-            colour: getComputedStyle(span).backgroundColor,
+            word: span.textContent, share: Number(span.dataset.share || NaN), kind: span.className,
+            strength: parseFloat(span.style.getPropertyValue("--strength")),
+              tinted: getComputedStyle(span).backgroundColor !== "rgba(0, 0, 0, 0)",
           })),
         );
       }
@@ -110,16 +119,25 @@ const CHECKS = {
     return closed(page, seen);
   },
 
+  async plain() {
+    const page = await fresh();
+    await open(page);
+    await page.locator("#all").click();
+    const answers = [];
+    for (const sentence of order.sentences) {
+      await ask(page, sentence);
+      answers.push(await labels(page));
+    }
+    return closed(page, answers);
+  },
+
   async hostile() {
     const page = await fresh();
     const [text, label] = order.hostile;
-    await page.route("**/config.json", async (route) => {
-      if (!route.request().url().startsWith(order.page)) return route.fallback();
-      const answer = await route.fetch();
-      const config = await answer.json();
-      Object.assign(config, { labels: config.labels.map((name, index) => (index ? name : label)), title: label, warnings: [label] });
-      return route.fulfill({ json: { ...config, examples: [{ title: label, text }] } });
-    });
+    await configured(page, (config) => ({
+      ...config, labels: config.labels.map((name, index) => (index ? name : label)), title: label, warnings: [label],
+      examples: [{ title: label, text }],
+    }));
     await open(page);
     await page.locator("#all").click();
     await page.locator("#labels button").first().hover();

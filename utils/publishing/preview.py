@@ -11,7 +11,7 @@ import argparse
 import mimetypes
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,7 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content)
+            with suppress(ConnectionError):  # the reader has left
+                self.wfile.write(content)
 
     do_HEAD = do_GET  # noqa: N815
 
