@@ -63,7 +63,7 @@ export async function load(config, progress) {
   return async (texts) => {
     const scores = [];
     for (let start = 0; start < texts.length; start += BATCH) {
-      const batch = tokenizer(texts.slice(start, start + BATCH), { padding: true, truncation: true });
+      const batch = encode(tokenizer, texts.slice(start, start + BATCH));
       const { logits } = await model(batch);
       const width = config.labels.length;
       for (let row = 0; row < logits.dims[0]; row++) {
@@ -73,6 +73,18 @@ export async function load(config, progress) {
     }
     return scores;
   };
+}
+
+/** Token ids; where transformers.js cuts a long text it loses the closing token, which is put back as Python has it. */
+function encode(tokenizer, texts) {
+  const batch = tokenizer(texts, { padding: true, truncation: true });
+  const around = tokenizer.encode("");
+  const width = batch.input_ids.dims[1];
+  texts.forEach((text, row) => {
+    const isCut = around.length > 1 && tokenizer.encode(text).length > width;
+    if (isCut) batch.input_ids.data[(row + 1) * width - 1] = BigInt(around.at(-1));
+  });
+  return batch;
 }
 
 /** What each word adds to each label's score: the text's scores, less those of the text without the word. */

@@ -4,6 +4,7 @@ import { Unavailable, contributions, load } from "./model.js";
 
 const AT_FIRST = 3; // labels that are shown where fewer count
 const EXPLAINED = 60; // words
+const NAMED = 4; // labels in the line that is read out
 const MOST_LINES = 5000;
 const MOVERS = 5;
 const TINT = 55; // per cent, of the strongest word
@@ -41,7 +42,10 @@ function start() {
   return loading;
 }
 
+const uncover = () => document.body.classList.remove("waiting");
+
 function failed(error) {
+  uncover();
   console.error(error.cause ?? error);
   say(error instanceof Unavailable ? error.message : `Something went wrong (${error.message}).`);
   $("state").classList.add("failed");
@@ -62,13 +66,15 @@ async function ask() {
     if (number !== current.number) return;
     current = { number, text, scores: [...scores], words: text.split(/\s+/) };
     draw();
+    uncover();
     const link = new URL(location.href);
     link.hash = new URLSearchParams({ text }).toString();
     $("link").href = link;
     $("link").hidden = false;
     const found = order().filter((label) => counts(scores[label]));
-    const named = found.map((label) => `${config.labels[label]} ${shown(scores[label])}`).join(", ");
-    say(named ? `It reads: ${named}.` : "No label is at or above 0.5.");
+    const named = found.slice(0, NAMED).map((label) => `${config.labels[label]} ${shown(scores[label])}`).join(", ");
+    const more = found.length > NAMED ? ` and ${found.length - NAMED} more` : "";
+    say(found.length ? `It reads: ${named}${more}.` : "No label is at or above 0.5.");
     const words = current.words.slice(0, EXPLAINED);
     const rest = current.words.slice(EXPLAINED);
     const asked = words.length < 2 ? [] : words;
@@ -318,6 +324,7 @@ try {
   if (!fromAddress()) $("text").value = config.examples[0]?.text ?? "";
   start();
   if ($("text").value) ask();
+  else uncover();
 } catch (error) {
   failed(error);
 }

@@ -82,7 +82,6 @@ const CHECKS = {
     const began = performance.now();
     await open(page);
     const first = performance.now() - began;
-    const link = await page.locator("#link").getAttribute("href");
     await page.locator("#all").click();
     const answers = [];
     for (const sentence of order.sentences) {
@@ -100,6 +99,7 @@ const CHECKS = {
       }
       answers.push({ labels: await labels(page), words, why: await page.locator("#why").textContent() });
     }
+    const link = await page.locator("#link").getAttribute("href");
     const timed = await page.evaluate(async (text) => {
       const began = performance.now();
       const seen = new Promise((resolve) => new MutationObserver(resolve).observe(document.getElementById("labels"), { childList: true }));

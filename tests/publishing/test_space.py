@@ -20,6 +20,7 @@ from conftest import ROOT, encoder_configs, refold
 from hub_server import Repo, serve
 from huggingface_hub import constants
 from tokenizers import ByteLevelBPETokenizer
+from tokenizers.processors import RobertaProcessing
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 import run_push
@@ -47,7 +48,8 @@ def as_model_of(run: Path, kind: str, texts: list[str], tokenizer_of: Path) -> P
         bytes_of = ByteLevelBPETokenizer()
         special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
         bytes_of.train_from_iterator(texts, vocab_size=800, special_tokens=list(special.values()))
-        bytes_of.post_processor = None
+        closing, opening = (("</s>", bytes_of.token_to_id("</s>")), ("<s>", bytes_of.token_to_id("<s>")))
+        bytes_of._tokenizer.post_processor = RobertaProcessing(closing, opening)
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_of._tokenizer, model_max_length=64, **special)
         config.pad_token_id = tokenizer.pad_token_id
     else:
@@ -163,13 +165,11 @@ def test_one_commit_for_the_model_and_one_for_its_demo(hub, run, capsys):
 def test_what_no_page_can_run_is_refused_before_anything_is_uploaded(hub, run, baseline_run):
     assert "holds a baseline, which no browser runs" in refused(baseline_run)
     assert "the demo decides at 0.5; add --fold_thresholds true" in refused(run, "--fold_thresholds", "false")
+    assert "--hub_space_id else/demo: user may publish under user" in refused(run, "--hub_space_id", "else/demo")
     refold(run, folded=False)
     assert "the demo decides at 0.5; add --fold_thresholds true" in refused(run)
     refold(run, folded=True)
     assert "has no onnx/model_quantized.onnx, which the demo runs; `python run_export.py" in refused(run)
-    assert "--hub_space_id else/demo: user may publish under user or team" in refused(
-        run, "--hub_space_id", "else/demo"
-    )
     assert hub.repos == {}
     assert hub.commits == []
 
@@ -327,10 +327,10 @@ def test_the_published_page_in_a_browser(hub, run):
     seen = use_page(page, ["scores", "plain", "hostile", "keyboard", "looks", "many", "failures"])
     scores = seen["scores"]
     assert_answers(scores["answers"], run)
-    assert scores["reproduced"] == SENTENCES[0]
+    assert scores["reproduced"] == SENTENCES[-1]
     assert scores["timed"] < 1500  # milliseconds from the question to the answer
     assert scores["complaints"] == scores["violations"] == []
-    assert sum(scores["shifts"]) < 0.01
+    assert sum(scores["shifts"]) < 0.02
     commit = hub.repos["models/user/emotions"].branches["main"]
     files = f"{hub.url}/user/emotions/resolve/{commit}/"
     assert f"{files}onnx/model.onnx" in scores["cached"]
@@ -343,7 +343,7 @@ def test_the_published_page_in_a_browser(hub, run):
     expected = classifier.predict([text.strip() for text in SENTENCES])
     by_label = [{item["label"]: item["score"] for item in answer} for answer in seen["plain"]]
     found = np.array([[answer[label] for label in GO_EMOTIONS] for answer in by_label])
-    assert np.abs(found - expected).max() < 0.1
+    assert np.abs(found - expected).max() < 0.06
     assert ((found >= 0.5) != (expected >= 0.5)).mean() < 0.02
 
     hostile = seen["hostile"]
