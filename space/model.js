@@ -33,6 +33,8 @@ export async function load(config, progress) {
   const { env, AutoTokenizer, AutoModelForSequenceClassification } = await import(module(code));
   env.allowLocalModels = false;
   env.remoteHost = config.host;
+  // Not "{revision}": transformers.js looks for a tokenizer's files on the main branch, whichever one it is told.
+  env.remotePathTemplate = `{model}/resolve/${config.revision}/`;
   env.useWasmCache = false;
   env.useBrowserCache = typeof caches !== "undefined";
   Object.assign(env.backends.onnx.wasm, {

@@ -198,24 +198,26 @@ const CHECKS = {
 
   async looks() {
     const seen = [];
+    const page = await fresh();
+    await open(page);
+    await page.locator("#lines").fill(order.sentences.join("\n"));
+    await page.locator("#many [type=submit]").click();
+    await page.locator("#counts").waitFor();
     for (const width of [320, 1280]) {
       for (const colorScheme of ["light", "dark"]) {
-        const page = await fresh({ viewport: { width, height: 900 }, colorScheme });
-        await open(page);
-        await page.locator("#lines").fill(order.sentences.join("\n"));
-        await page.locator("#many [type=submit]").click();
-        await page.locator("#counts").waitFor();
-        if (order.pictures) await page.screenshot({ path: `${order.pictures}/demo-${width}-${colorScheme}.png`, fullPage: true });
+        await page.setViewportSize({ width, height: 900 });
+        await page.emulateMedia({ colorScheme });
+        const name = `demo-${width}-${colorScheme}.png`;
+        if (order.pictures) await page.screenshot({ path: `${order.pictures}/${name}`, fullPage: true });
         const { violations } = await page.evaluate(() => axe.run());
         seen.push({
           width, colorScheme,
           wide: await page.evaluate(() => document.documentElement.scrollWidth),
           axe: violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`),
         });
-        await page.context().close();
       }
     }
-    return seen;
+    return closed(page, seen);
   },
 
   async many() {
