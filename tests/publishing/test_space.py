@@ -180,8 +180,9 @@ def test_an_unfolded_run_is_folded_and_exported_for_its_demo(hub, run):
     assert "onnx/model_quantized.onnx" in hub.files("user/emotions")
 
 
-def test_the_demo_of_a_private_model_is_never_public(hub, run):
+def test_the_demo_of_a_private_model_is_never_public(hub, run, capsys):
     push(run, "--hub_private_repo")
+    assert "user/emotions is private, and so is its demo, which reads public models only." in capsys.readouterr().out
     assert hub.repos["spaces/user/demo"].private
     hub.repos["spaces/user/demo"].private = False
     assert "--hub_private_repo: user/demo exists and is public" in refused(

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from huggingface_hub import CommitInfo, HfApi, constants
 
-from utils.console import InputError
+from utils.console import InputError, say
 from utils.data.labels import on_one_line
 from utils.publishing.card import SCORES, is_of_emotions, reported_split, run_title
 from utils.publishing.example import examples
@@ -87,6 +87,8 @@ def push_space(run: RunFolder, model: Publication, commit: str, space: Publicati
 
     def upload() -> CommitInfo:
         private = bool(is_private(HfApi(), model))  # the account may make every repository private
+        if private:
+            say(f"{model.repo_id} is private, and so is its demo, which reads public models only.")
         if private and is_private(HfApi(), space) is False:
             raise InputError(f"{model.repo_id} is private and {space.repo_id} is public; make both the same.")
         with TemporaryDirectory() as folder:
