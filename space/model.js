@@ -25,7 +25,8 @@ export class Unavailable extends Error {}
  * Load the model that config.json names.
  * @param {object} config the page's config.json
  * @param {(bytes: number) => void} progress called with the bytes of the model that have arrived
- * @returns {Promise<(texts: string[]) => Promise<Float32Array[]>>} texts → one score in [0, 1] per label and text
+ * @returns {Promise<(texts: string[]) => Promise<Float32Array[]>>} texts → one score in [0, 1] per label and text; its
+ *   `isCut(text)` says whether a text is longer than the model reads
  */
 export async function load(config, progress) {
   if (typeof WebAssembly !== "object") throw new Unavailable("This browser has no WebAssembly, which the model needs.");
@@ -62,7 +63,7 @@ export async function load(config, progress) {
   } catch (error) {
     throw new Unavailable(await reason(config), { cause: error });
   }
-  return async (texts) => {
+  const read = async (texts) => {
     const scores = [];
     for (let start = 0; start < texts.length; start += BATCH) {
       const batch = encode(tokenizer, texts.slice(start, start + BATCH));
@@ -75,6 +76,8 @@ export async function load(config, progress) {
     }
     return scores;
   };
+  read.isCut = (text) => tokenizer.encode(text).length > tokenizer.model_max_length;
+  return read;
 }
 
 /** Token ids; where transformers.js cuts a long text it loses the closing token, which is put back as Python has it. */

@@ -74,7 +74,8 @@ async function ask() {
     const found = order().filter((label) => counts(scores[label]));
     const named = found.slice(0, NAMED).map((label) => `${config.labels[label]} ${shown(scores[label])}`).join(", ");
     const more = found.length > NAMED ? ` and ${found.length - NAMED} more` : "";
-    say(found.length ? `It reads: ${named}${more}.` : "No label is at or above 0.5.");
+    const cut = read.isCut(text) ? " The text is longer than the model reads: its end is left out." : "";
+    say((found.length ? `It reads: ${named}${more}.` : "No label is at or above 0.5.") + cut);
     const words = current.words.slice(0, EXPLAINED);
     const rest = current.words.slice(EXPLAINED);
     const asked = words.length < 2 ? [] : words;

@@ -97,7 +97,7 @@ const CHECKS = {
           })),
         );
       }
-      answers.push({ labels: await labels(page), words, why: await page.locator("#why").textContent() });
+      answers.push({ labels: await labels(page), words, said: await said(page), why: await page.locator("#why").textContent() });
     }
     const link = await page.locator("#link").getAttribute("href");
     const timed = await page.evaluate(async (text) => {

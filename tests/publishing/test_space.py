@@ -304,6 +304,7 @@ def assert_answers(answers, run):
         for item in seen["labels"]:
             assert item["counts"] == (item["score"] >= 0.5) == (float(item["shown"]) >= 0.5)
 
+        assert seen["said"].endswith("its end is left out.") == (text.count("sad") == 80)
         words = text.split()
         explained = words[:60] if len(words) > 1 else []
         without = [" ".join(explained[:left] + explained[left + 1 :]) for left in range(len(explained))]
