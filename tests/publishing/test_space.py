@@ -162,6 +162,19 @@ def test_one_commit_for_the_model_and_one_for_its_demo(hub, run, capsys):
     assert len(hub.commits) == 2  # nothing changed, no commit
 
 
+def test_the_lines_for_onnxruntime_in_the_card_answer_as_the_run_does(hub, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    push(run)
+    blocks = re.findall(r"```python\n(.*?)```", hub.files("user/emotions")["README.md"].decode(), re.DOTALL)
+    (lines,) = [block for block in blocks if "InferenceSession" in block]
+    found: dict = {}
+    exec(lines, found)
+    text = json.loads((run / "run.json").read_text())["examples"][0]["text"]
+    (expected,) = load_classifier(str(run), backend="onnx", precision="int8")[0].predict([text]).tolist()
+    assert [found["scores"][label] for label in GO_EMOTIONS] == pytest.approx(expected, abs=1e-5)
+    assert list(found["scores"].values()) == sorted(found["scores"].values(), reverse=True)
+
+
 def test_what_no_page_can_run_is_refused_before_anything_is_uploaded(hub, run, baseline_run):
     assert "holds a baseline, which no browser runs" in refused(baseline_run)
     assert "the demo decides at 0.5; add --fold_thresholds true" in refused(run, "--fold_thresholds", "false")
