@@ -12,7 +12,7 @@ from utils.explaining.words import with_words, without, words_of
         ("it’s a well-known 3.5, or 1,000?!", ["it’s", "a", "well-known", "3.5", ",", "or", "1,000", "?!"]),
         ("no space.After a stop", ["no", "space", ".", "After", "a", "stop"]),
         ("😂😂😂👍🏽❤️ 👩‍👩‍👧‍👦🇩🇪🇫🇷 1️⃣", ["😂😂😂", "👍🏽", "❤️", "👩‍👩‍👧‍👦", "🇩🇪", "🇫🇷", "1️⃣"]),
-        (":( [NAME] #tag @user_1", [":(", "[", "NAME", "]", "#", "tag", "@", "user_1"]),
+        (":( [NAME]? #tag @user_1", [":(", "[", "NAME", "]", "?", "#", "tag", "@", "user_1"]),
         ("cafe\u0301 naïve мир नमस्ते می‌خواهم", ["cafe\u0301", "naïve", "мир", "नमस्ते", "می‌خواهم"]),
         ("我很高兴。", ["我", "很", "高", "兴", "。"]),
         ("  ", []),

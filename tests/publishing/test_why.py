@@ -2,11 +2,12 @@
 
 import shutil
 
-import numpy as np
 import pytest
 from markdown_it import MarkdownIt
+from scipy.special import logit
 
-from utils.explaining.strongest import clearest_texts, strongest_words
+from utils.explaining import strongest
+from utils.explaining.strongest import strongest_words
 from utils.model.classifiers import load_classifier
 from utils.publishing import why
 from utils.publishing.card import write_card
@@ -59,35 +60,28 @@ def test_a_finished_run_has_its_words_and_its_card_shows_them(run):
     stored = read_json(run.path / "words.json")
     labels = load_classifier(run.path)[0].labels
     assert list(stored["labels"]) == labels
-    assert 0 < stored["texts"] <= 60
+    assert stored["texts"] == 60
     assert all(len(words) <= 10 for words in stored["labels"].values())
-    assert all(word["texts"] >= 2 for words in stored["labels"].values() for word in words)
+    assert all(1 <= word["texts"] <= 2 for words in stored["labels"].values() for word in words)
     example = stored["example"]
     total = example["without_words"] + sum(item["contribution"] for item in example["words"]) + example["together"]
     assert total == pytest.approx(example["log_odds"], abs=1e-9)
     assert example["text"] == read_json(run.path / "run.json")["examples"][0]["text"]
     shown = section(run)
     assert cells(shown)[::2] == labels
-    assert f"Over {stored['texts']} validation" in shown
+    assert "over the 60 validation comments" in " ".join(shown.split())
     assert "not why it is so" in shown
 
 
-def test_the_words_of_a_label_are_those_that_move_it(baseline_run):
+def test_the_words_of_a_label_are_those_that_move_it(baseline_run, monkeypatch):
+    monkeypatch.setattr(strongest, "LEAST", 0.01)  # the run has learned from 200 rows
     classifier, _ = load_classifier(baseline_run)
-    texts = ["thank you so much", "thank him", "no thank you", "rare"]
-    found = strongest_words(classifier, texts, 3)
+    texts = ["thank you so much", "thank him", "no thank you", "I hate it", "rare"]
+    found = strongest_words(classifier, texts, logit(classifier.predict(texts).astype(float)), range(28), 3)
     word = found["gratitude"][0]
-    assert (word.word, word.texts) == ("thank", 3)
+    assert (word.word, word.texts) == ("thank", 2)
     assert word.contribution > 0
     assert all(each.word != "rare" for words in found.values() for each in words)  # in one text only
-
-
-def test_texts_are_chosen_for_all_labels_within_what_may_be_spent():
-    texts = ["a b", "c d", "e f", "long " * 500, "g h"]
-    probabilities = np.array([[0.9, 0.1], [0.1, 0.8], [0.8, 0.7], [0.99, 0.99], [0.0, 0.0]])
-    assert clearest_texts(texts, probabilities, 18) == [0, 1]
-    assert clearest_texts(texts, probabilities, 1000) == [0, 1, 2, 4]
-    assert clearest_texts(texts, probabilities, 5) == []
 
 
 def test_hostile_words_and_labels_stay_text(run):

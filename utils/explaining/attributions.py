@@ -116,7 +116,7 @@ def attributions(classifier: Classifier, texts: Sequence[str], progress: OnRows 
             progress(1)
             yield found
         return
-    nothing = _log_odds(classifier, [""])[0]
+    nothing = log_odds(classifier, [""])[0]
     waiting: list[tuple[str, list[Word], int]] = []
     size = 0
     for text, words, read in _read(classifier, texts):
@@ -137,7 +137,7 @@ def _left_out(
     for text, words, read in texts:
         own = [text, *(without(text, words[:read], index) for index in range(read))]
         places.append([variants.setdefault(variant, len(variants)) for variant in own])
-    answers = _log_odds(classifier, list(variants)) if variants else np.empty((0, len(classifier.labels)))
+    answers = log_odds(classifier, list(variants)) if variants else np.empty((0, len(classifier.labels)))
     for (_, words, read), rows in zip(texts, places, strict=True):
         score, others = answers[rows[0]], answers[rows[1:]]
         contributions = np.zeros((len(words), len(score)))
@@ -190,6 +190,6 @@ def _words_read(classifier: Classifier, text: str, words: Sequence[Word]) -> int
     return high
 
 
-def _log_odds(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
-    """Shape (texts, labels)."""
+def log_odds(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
+    """What the classifier answers as log-odds, shape (texts, labels)."""
     return logit(np.clip(classifier.predict(texts).astype(np.float64), 1e-7, 1 - 1e-7))

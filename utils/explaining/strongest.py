@@ -1,74 +1,94 @@
-"""The words that move each label most over many texts."""
+"""The words that move each label most over many texts.
+
+To leave every word out of every text is dear. So the words that go with a label are looked up first, in what the model
+has answered anyway: those in whose texts the label's log-odds are furthest from their mean. Only these are then left
+out, of the texts in which the label is clearest.
+"""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from utils.explaining.attributions import attributions
-from utils.explaining.words import words_of
+from utils.explaining.attributions import Linear, attributions, log_odds
+from utils.explaining.words import without, words_of
 from utils.model.classifiers import Classifier
 
-ENOUGH = 2  # texts that a word has to be in: one text says nothing of other texts, and may name a person
-DOUBT = 2  # texts without a contribution that each word is thought to be in as well, so that no word wins by two texts
+ENOUGH = 3  # texts that a word has to be in: fewer say little of other texts, and may name a person
+CANDIDATES = 12  # words of a label that are left out
+EXAMPLES = 2  # texts of each that it is left out of
 LEAST = 0.25  # of a mean contribution: weaker words are not said to move a label
+LONGEST = 500  # characters of a text that are looked at
 
 
 class Strong(NamedTuple):
-    """A word in lower case, its mean contribution to a label's log-odds over the texts that hold it, their number."""
+    """A word in lower case, its mean contribution to a label's log-odds, and over how many texts that is the mean."""
 
     word: str
     contribution: float
     texts: int
 
 
-def clearest_texts(texts: Sequence[str], probabilities: np.ndarray, most_characters: int) -> list[int]:
-    """Indices of texts for which labels are clearest: of each label in turn the next one, as long as they are cheap.
+def strongest_words(
+    classifier: Classifier, texts: Sequence[str], answered: np.ndarray, labels: Sequence[int], count: int
+) -> dict[str, list[Strong]]:
+    """For each of some labels the `count` words that move it most, up or down, over `texts`; the strongest first.
 
     Args:
-        probabilities: shape (texts, labels).
-        most_characters: that asking about the texts without each of their words may take, over all texts.
+        labels: by index.
+        answered: the log-odds that the model gave the texts, up to a shift of each label, shape (texts, labels).
     """
-    orders = np.argsort(-probabilities, axis=0, kind="stable")
-    chosen: dict[int, None] = {}  # in order
-    costs: dict[int, int] = {}
-    left = most_characters
-    for index in orders.ravel().tolist():
-        if index not in costs:
-            text = texts[index]
-            at_least = (len(text.split()) + 1) * len(text)  # to find the words of a long text takes its time
-            costs[index] = at_least if at_least > left else (len(words_of(text)) + 1) * len(text)
-        if index not in chosen and costs[index] <= left:
-            chosen[index] = None
-            left -= costs[index]
-        if left < most_characters // 100:
-            break
-    return list(chosen)
-
-
-def strongest_words(classifier: Classifier, texts: Sequence[str], count: int) -> dict[str, list[Strong]]:
-    """For each label the `count` words that move it most, up or down, over `texts`; the strongest first."""
-    sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(classifier.labels)))
-    texts_with: dict[str, int] = defaultdict(int)
-    for found in attributions(classifier, texts):
-        own = [word.text.casefold() for word in found.words]
-        for word in set(own):
-            texts_with[word] += 1
-        for word, contribution in zip(own, found.contributions, strict=True):
-            sums[word] += contribution
-    words = sorted(word for word, number in texts_with.items() if number >= ENOUGH)
-    if not words:
-        return {label: [] for label in classifier.labels}
-    numbers = np.array([texts_with[word] for word in words])
-    totals = np.array([sums[word] for word in words])
-    order = np.argsort(-np.abs(totals / (numbers + DOUBT)[:, None]), axis=0, kind="stable")[:count]
-    means = (totals / numbers[:, None]).round(2)
+    texts = [text[:LONGEST] for text in texts]
+    where = {word: rows for word, rows in _rows_by_word(texts).items() if len(rows) >= ENOUGH}
+    means = answered.mean(axis=0)
+    words = sorted(where)
+    # How far from the mean, times the root of the number of texts: what few texts have in common may be chance.
+    strays = np.array([(answered[where[word]].mean(axis=0) - means) * len(where[word]) ** 0.5 for word in words])
+    pairs = []  # a label, a word, and a text to leave it out of
+    for label in labels if words else ():
+        for place in np.argsort(-np.abs(strays[:, label]), kind="stable")[:CANDIDATES].tolist():
+            rows = where[words[place]]
+            clearest = sorted(rows, key=lambda row: -answered[row, label])[:EXAMPLES]
+            pairs += [(label, words[place], row) for row in clearest]
+    contributions = _contributions(classifier, texts, sorted({(word, row) for _, word, row in pairs}))
+    found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for label, word, row in pairs:
+        found[label][word].append(float(contributions[word, row][label]))
     return {
-        label: [
-            Strong(words[index], float(means[index, column]), int(numbers[index]))
-            for index in order[:, column].tolist()
-            if abs(means[index, column]) >= LEAST
-        ]
-        for column, label in enumerate(classifier.labels)
+        classifier.labels[label]: sorted(
+            (
+                Strong(word, mean, len(values))
+                for word, values in found[label].items()
+                if abs(mean := round(float(np.mean(values)), 2)) >= LEAST
+            ),
+            key=lambda word: -abs(word.contribution),
+        )[:count]
+        for label in labels
     }
+
+
+def _rows_by_word(texts: Sequence[str]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, text in enumerate(texts):
+        for word in {word.text.casefold() for word in words_of(text)}:
+            rows[word].append(row)
+    return rows
+
+
+def _contributions(
+    classifier: Classifier, texts: Sequence[str], pairs: Sequence[tuple[str, int]]
+) -> Mapping[tuple[str, int], np.ndarray]:
+    """What words, in lower case, contribute where they first stand in texts, by index; to each label."""
+    rows = sorted({row for _, row in pairs})
+    if isinstance(classifier, Linear):
+        explained = dict(zip(rows, attributions(classifier, [texts[row] for row in rows]), strict=True))
+        return {(word, row): explained[row].contributions[_place(texts[row], word)] for word, row in pairs}
+    variants = [without(texts[row], words_of(texts[row]), _place(texts[row], word)) for word, row in pairs]
+    answers = log_odds(classifier, [*(texts[row] for row in rows), *variants])
+    whole = dict(zip(rows, answers, strict=False))
+    return {pair: whole[pair[1]] - answer for pair, answer in zip(pairs, answers[len(rows) :], strict=True)}
+
+
+def _place(text: str, word: str) -> int:
+    return next(index for index, found in enumerate(words_of(text)) if found.text.casefold() == word)

@@ -17,7 +17,7 @@ _WORD = regex.compile(
     r"(?P<emoji>(?=\p{Extended_Pictographic}|\p{Regional_Indicator}|[0-9#*]\ufe0f?\u20e3)\X)(?P=emoji)*"
     rf"|{_LETTERS}(?:(?:['’·-]|(?<=\d)[.,](?=\d)){_LETTERS})*"
     rf"|[{_UNSPACED}][\p{{M}}]*"
-    r"|(?:(?![\s\p{L}\p{N}_\p{Extended_Pictographic}\p{Regional_Indicator}]|[#*]\ufe0f?\u20e3)\X)+"
+    r"|(?:(?![\s\p{L}\p{N}_\[\]{}\p{Extended_Pictographic}\p{Regional_Indicator}]|[#*]\ufe0f?\u20e3)\X)+"
     r"|\S",
     regex.VERSION1,
 )

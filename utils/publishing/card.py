@@ -259,18 +259,13 @@ def _words(run: RunFolder) -> dict[str, Any] | None:
         stored = run.read(WORDS_FILE)
         example = stored["example"]
         strongest = stored["labels"]
-        support = {row["label"]: int(row["support"]) for row in read_csv(run.path / PER_LABEL_FILE)}
-        frequent = sorted(strongest, key=lambda label: -support.get(label, 0))[:SHOWN]
         table = ["| label | words that move it most |", "|---|---|"]
-        table += [
-            f"| {_markdown(label)} | {_list_of(strongest[label], ', ') or '–'} |"
-            for label in strongest
-            if label in frequent
-        ]
+        table += [f"| {_markdown(label)} | {_list_of(words, ', ') or '–'} |" for label, words in strongest.items()]
         return {
             "texts": f"{stored['texts']:,}",
             "is_linear": stored["method"] == "coefficients",
             "example": example and _explained(example),
+            "labels": len(strongest),
             "table": "\n".join(table),
         }
     return None

@@ -1,23 +1,20 @@
-"""What a card says of the words that move the labels: one text explained, and the strongest words of each label.
-
-The validation texts for it are few, so that it adds little to a run: those in which the labels are clearest, as many as
-a fixed number of characters affords. A long text costs the square of its length.
-"""
+"""What a card says of the words that move the labels: one text explained, and the strongest words of each label."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 
 from utils.console import left_out
 from utils.explaining.attributions import Explainer
-from utils.explaining.strongest import clearest_texts, strongest_words
+from utils.explaining.strongest import strongest_words
 from utils.model.classifiers import Classifier, load_classifier
 from utils.publishing.example import examples
 from utils.run_folder import RUN_FILE, WORDS_FILE, RunFolder, write_json
 
-CHARACTERS = 80_000  # of all variants of all texts, at a thousand for a comment of a dozen words
+LABELS = 40  # with the most comments, where there are more
 STRONGEST = 10  # words of a label
 
 
@@ -38,13 +35,14 @@ def record_words(run: RunFolder, classifier: Classifier | None = None, folder: P
 
 def _words(run: RunFolder, classifier: Classifier, record: Mapping[str, Any]) -> dict[str, Any]:
     """The content of the file; `record` is run.json, which has the example."""
-    _, (texts, _, probabilities) = run.read_predictions("validation")
-    chosen = clearest_texts(texts, np.asarray(probabilities), CHARACTERS)
-    strongest = strongest_words(classifier, [texts[index] for index in chosen], STRONGEST)
+    _, (texts, gold, probabilities) = run.read_predictions("validation")
+    labels = sorted(np.argsort(-gold.sum(axis=0), kind="stable")[:LABELS].tolist())
+    answered = logit(np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7))
+    strongest = strongest_words(classifier, texts, answered, labels, STRONGEST)
     example = next((item["text"] for item in examples(record)), None)
     return {
         "method": "one word left out" if run.is_encoder else "coefficients",
-        "texts": len(chosen),
+        "texts": len(texts),
         "example": None if example is None else _explained(classifier, example),
         "labels": {label: [word._asdict() for word in words] for label, words in strongest.items()},
     }
