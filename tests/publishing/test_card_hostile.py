@@ -70,7 +70,7 @@ def test_names_of_labels_are_shown_and_mean_nothing(hostile):
     pictures = [t.attrs["src"] for t in inline if t.type == "image"]
     assert all(re.fullmatch(r"plots/\w+\.png", source) for source in pictures)
     headings = [shown(tokens[i + 1]) for i, t in enumerate(tokens) if t.type == "heading_open"]
-    assert headings[1:] == ["How to use it", "Results", "Intended use", "Training"]
+    assert headings[1:] == ["How to use it", "Results", "Which words move it", "Intended use", "Training"]
     assert not [t for t in tokens if t.type in ("bullet_list_open", "ordered_list_open", "hr", "code_block")]
     cells = [shown(tokens[i + 1]) for i, t in enumerate(tokens) if t.type == "td_open"]
     for label in LABELS:
