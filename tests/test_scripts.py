@@ -31,7 +31,7 @@ METRICS = ["f1_micro", "f1_macro", "f1_weighted", "f1_samples", "f1_micro_at_0.5
            "loss", "ekman_f1_macro", "sentiment_f1_macro", "f1_micro_ci_low", "f1_micro_ci_high", "f1_macro_ci_low",
            "f1_macro_ci_high", "average_precision_macro_ci_low", "average_precision_macro_ci_high"]  # fmt: skip
 SHARED = {"run_begun.json", "README.md", "thresholds.json", "threshold_strategies.csv", "all_results.json",
-          "per_label.csv", "run.json",
+          "per_label.csv", "run.json", "words.json",
           "predictions/validation.parquet", "predictions/test.parquet", "mistakes.csv", "confusions.csv",
           "calibration.csv", "plots/threshold_curves.png", "plots/per_label_f1.png", "plots/reliability.png",
           "plots/cooccurrence.png"}  # fmt: skip
