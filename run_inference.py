@@ -25,7 +25,7 @@ from utils.command_line import place, plain_parser, with_home
 from utils.console import InputError, note, one_sentence_errors, table
 from utils.data.files import Watch
 from utils.data.rows import READERS, Row, count_rows, input_problem, kind_of, read_rows, separator_note, stream_kind
-from utils.inference.output import PAGE, SUFFIXES, output_problem
+from utils.inference.output import PAGE, SUFFIXES, added_columns, kept_names, output_problem
 from utils.locks import one_job
 from utils.machine import PRECISIONS, launched_processes, leave_together, share_cores
 
@@ -199,12 +199,13 @@ def main(argv: list[str] | None = None) -> int:
         note(summary(named, progress, args.output_file))
     else:
         progress = Progress(shown=False)
+        text_is_in = kept_names([args.text_column], added_columns(explained=explain is not None))[args.text_column]
         for window in windows(rows):
             for row, problem in named.classify(named.prepare(window)):
                 if problem:
                     progress.report(problem)
                 if sys.stdout.isatty():
-                    text = str(row.get(args.text_column))
+                    text = str(row.get(text_is_in))
                     print(table(text, row["labels"], row["scores"]))
                     if row.get("words"):
                         print(why(text, row["words"], colours_wanted()))

@@ -158,6 +158,8 @@ def test_colours_are_for_terminals_that_want_them(finished_run, monkeypatch, cap
     out = capsys.readouterr().out
     assert "joy: " in out
     assert ("\x1b[" in out) is coloured
+    assert infer(finished_run, "so happy today", "--explain", "joy", "--text_column", "words") == 0
+    assert capsys.readouterr().out == out
 
 
 def test_pieces_are_the_text():
