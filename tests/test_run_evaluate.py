@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -294,7 +295,7 @@ def test_what_undoing_needs_and_is_missing_is_said(calibrated, name, tmp_path):
 def test_pushing_an_unfolded_model_is_recorded_too(learned, tmp_path, monkeypatch):
     run = copy_of(learned[1], tmp_path)
     monkeypatch.setattr("utils.publishing.hub.check_access", lambda publication, *known: publication)
-    monkeypatch.setattr(Publication, "push", lambda self, run: "url")
+    monkeypatch.setattr(Publication, "push", lambda self, run: SimpleNamespace(commit_url="url", oid="0"))
     run_push.main([str(run), "--hub_model_id", "me/x", "--fold_thresholds", "false"])
     assert read_json(run / "run.json")["changed"] == {"fold_thresholds": False}
     assert "fold_thresholds: false" in (run / "README.md").read_text()
