@@ -1,11 +1,11 @@
 """The Trainer, with what multi-label fine-tuning needs added: see `EmotionTrainer`."""
 
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ class EmotionTrainer(Trainer):
             Path(str(self.args.output_dir)).with_name(LOGS).mkdir(parents=True, exist_ok=True)
         try:
             return super().train(*args, **kwargs)
-        except pickle.UnpicklingError as error:  # torch refuses it; so does this
+        except UnpicklingError as error:  # torch refuses it; so does this
             raise InputError(
                 "--resume_from_checkpoint: the checkpoint's state holds more than tensors and numbers, which could run "
                 "code; it is not loaded. Start another run, with --model_name_or_path for its weights."
