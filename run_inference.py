@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from utils.command_line import place, plain_parser, with_home
+from utils.command_line import name_or_place, place, plain_parser
 from utils.console import InputError, note, one_sentence_errors, table
 from utils.data.files import Watch
 from utils.data.rows import READERS, Row, count_rows, input_problem, kind_of, read_rows, separator_note, stream_kind
@@ -36,7 +36,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add = parser.add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts to classify (none: --input_file, or standard input)")
-    add("--model", required=True, type=with_home, help="a folder that a run has written, or a model id on the Hub")
+    add("--model", required=True, type=name_or_place, help="a folder that a run has written, or a model id on the Hub")
     add("--input_file", type=place, help=f"one text a row: {', '.join(READERS)}; text also as .gz or .zst; -: stdin")
     add("--input_format", choices=STREAMS, help="of standard input (default: known by its first line)")
     add(

@@ -145,6 +145,7 @@ def test_arguments(command, outcome):
     status, said = outcome(command.replace("''", "EMPTY"), EMPTY="")
     assert status == 2, said
     assert "hf_secret" not in said
+    assert "no_such_user" not in command or "there is no user 'no_such_user'" in said
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ class PlainParser(argparse.ArgumentParser):
     """argparse, with errors as `InputError`; see `plain_parser`."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message[0].upper()}{message[1:]} (see --help).")
+        raise InputError(f"{message[0].upper()}{message[1:].rstrip('.')} (see --help).")
 
 
 def plain_parser(description: str) -> PlainParser:
@@ -39,14 +39,22 @@ def with_home(path: str) -> str:
         raise InputError(f"{path}: there is no user {path.split('/')[0][1:]!r}; ~ alone is your own home.") from error
 
 
+def name_or_place(text: str) -> str:
+    """`with_home` for argparse's `type`, which keeps the sentence of an `ArgumentTypeError` alone."""
+    try:
+        return with_home(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def place(path: str) -> Path:
     """A path on the command line, for argparse's `type`; see `with_home`."""
-    return Path(with_home(path))
+    return Path(name_or_place(path))
 
 
 def run_folder(path: str) -> RunFolder:
     """A run's folder on the command line, for argparse's `type`; see `with_home`."""
-    return RunFolder(with_home(path))
+    return RunFolder(name_or_place(path))
 
 
 def true_or_false(text: str) -> bool:
