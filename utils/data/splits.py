@@ -1,8 +1,9 @@
 """From a dataset's name to checked splits: the Hub, a local folder or file, or the embedded demo corpus.
 
 Every source ends in the same place: a `DatasetDict` with the splits `train`, `validation` and, where there is one,
-`test`, each with `text` (string) and `labels` (list of ids whose names stand in the feature). What was understood of
-the data is said, and rows are checked, before anything is trained; what is wrong is reported together, with its place.
+`test`, each with `text` (string), `labels` (list of ids whose names stand in the feature) and `place` (where the row
+stands in its source). What was understood of the data is said, and rows are checked, before anything is trained; what
+is wrong is reported together, with its place.
 """
 
 import difflib
@@ -85,7 +86,7 @@ def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
     }
     problems += [f"{split} split: no rows" for split, split_rows in source.rows.items() if not split_rows]
     _refuse(source.where, problems)
-    features = Features({"text": Value("string"), "labels": List(ClassLabel(names=list(names)))})
+    features = _features(names)
     loaded = DatasetDict({split: Dataset.from_dict(part, features=features) for split, part in checked.items()})
     if is_split_here(args):
         loaded = _split(loaded, args, seed)
@@ -115,15 +116,25 @@ def regroup(splits: DatasetDict, taxonomy: str) -> DatasetDict:
             f"--taxonomy {taxonomy} groups GoEmotions' 28 labels; this dataset has {', '.join(names[:4])}, …."
         )
     group_of = grouping_matrix(names, taxonomy).argmax(axis=1)
-    features = Features({"text": Value("string"), "labels": List(ClassLabel(names=list(TAXONOMIES[taxonomy])))})
+    features = _features(TAXONOMIES[taxonomy])
     return DatasetDict(
         {
             split: Dataset.from_dict(
-                {"text": rows["text"], "labels": [sorted({int(group_of[i]) for i in ids}) for ids in rows["labels"]]},
+                {
+                    "text": rows["text"],
+                    "labels": [sorted({int(group_of[i]) for i in ids}) for ids in rows["labels"]],
+                    "place": rows["place"],
+                },
                 features=features,
             )
             for split, rows in splits.items()
         }
+    )
+
+
+def _features(names: Sequence[str]) -> Features:
+    return Features(
+        {"text": Value("string"), "labels": List(ClassLabel(names=list(names))), "place": Value("string")}
     )
 
 
@@ -403,9 +414,9 @@ def _check_rows(
     allow_unlabelled: bool,
     problems: list[str],
 ) -> dict[str, list[Any]]:
-    """Texts and label ids of the rows; a sentence in `problems` for each thing that is wrong with one."""
+    """Texts, label ids and places of the rows; a sentence in `problems` for each thing that is wrong with one."""
     ids = {name: index for index, name in enumerate(names)}
-    texts, label_ids = [], []
+    texts, label_ids, places = [], [], []
     for row in rows:
         text = row.cells[columns.text]
         if not isinstance(text, str):
@@ -442,7 +453,8 @@ def _check_rows(
                 row_ids.append(index)
         texts.append(text)
         label_ids.append(row_ids)
-    return {"text": texts, "labels": label_ids}
+        places.append(row.place)
+    return {"text": texts, "labels": label_ids, "place": places}
 
 
 # --- a dataset without splits -----------------------------------------------------------------------------------------
