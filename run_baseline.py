@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.publishing.finish import finish_run
     from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, digest, write_bytes
 
-    run = output_args.open_run(args.output_dir, data_args.dataset_name)
+    run = output_args.open_run(args.output_dir, data_args.dataset_name, *(data_args.corrections or ()))
     shown = shown_names(data_args)
 
     # 2. Comments and their emotions.

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.training.checkpoints import find_checkpoint, fingerprint, learned_from, require_same_origin
     from utils.training.trainer import EmotionTrainer
 
-    inputs = (data_args.dataset_name, model_args.model_name_or_path)
+    inputs = (data_args.dataset_name, model_args.model_name_or_path, *(data_args.corrections or ()))
     run = output_args.open_run(args.output_dir, *inputs, resume=args.resuming)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run)
     model_path, base_model = resolve_model(model_args.model_name_or_path)

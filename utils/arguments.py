@@ -26,7 +26,10 @@ from utils.recipe import as_tokens, read_recipe
 from utils.reporting import keep_logs_in, reporting_problems
 from utils.run_folder import LOGS, RunFolder
 
-_PLACES = ("dataset_name", "label_names", "model_name_or_path", "output_dir", "resume_from_checkpoint", "teacher")
+_PLACES = (
+    "dataset_name", "label_names", "corrections", "model_name_or_path", "output_dir", "resume_from_checkpoint",
+    "teacher",
+)  # fmt: skip
 HUB_DATASET = "google-research-datasets/go_emotions"
 
 # The TrainingArguments that `--help` lists; all others are accepted as well.
@@ -44,7 +47,8 @@ DECISIVE = (
     "label_smoothing_factor", "neftune_noise_alpha", "train_sampling_strategy", "dataloader_drop_last",
     "metric_for_best_model", "greater_is_better",
 )  # fmt: skip
-_MAY_BE_PATHS = ("dataset_name", "label_names", "model_name_or_path", "teacher")  # of the arguments that a card shows
+# Of the arguments that a card shows
+_MAY_BE_PATHS = ("dataset_name", "label_names", "corrections", "model_name_or_path", "teacher")
 _UNDECISIVE = ("precision", "early_stopping_patience", "overwrite_repo")  # of FinetuneArguments' own
 
 # What each epoch is scored by: see `compute_metrics` in utils/evaluation/scores.py.
@@ -97,6 +101,12 @@ class DataArguments:
         default=None, metadata={"help": "train on the paper's 7 Ekman or 4 sentiment groups instead of the 28 emotions"}
     )
     allow_unlabelled: bool = field(default=False, metadata={"help": "accept rows without labels, as all-zero targets"})
+    corrections: list[str] | None = field(
+        default=None, metadata={"help": "files of corrected labels, saved from an audit's report.html: for train"}
+    )
+    correct_validation: bool = field(
+        default=False, metadata={"help": "apply the corrections to validation as well; to test never"}
+    )
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -108,6 +118,8 @@ class DataArguments:
         )  # fmt: skip
         if self.label_column and self.label_columns:
             raise InputError("--label_column and --label_columns were both given; give one of them.")
+        if self.correct_validation and not self.corrections:
+            raise InputError("--correct_validation without --corrections does nothing; give both, or neither.")
         if self.label_separator == "":
             raise InputError("--label_separator is empty; give the sign that joins labels, such as ';'.")
 

@@ -383,6 +383,16 @@ def otherwise(kind, small_data, tiny_bert, finished_run, tmp_path):
         train = (folder / "train.csv").read_text().splitlines(keepends=True)
         (folder / "train.csv").write_text("".join(train[:-1]))
         return ["--dataset_name", str(folder)], r"\(dataset [^;]* then, [^;]* now\)"
+    if kind == "corrections":
+        text = (small_data / "train.csv").read_text().splitlines()[1].rsplit(",", 1)
+        path = tmp_path / "c.csv"
+        given, other = text[1], "grief" if text[1] != "grief" else "joy"
+        rows = f"train,train.csv line 2,{text[0]},{given},{other}\n"
+        path.write_text(f"split,place,text,labels,corrected_labels\n{rows}")
+        return [
+            "--corrections",
+            str(path),
+        ], r"\(dataset \S+ \(sha256 \w+…\) then, \S+ with c\.csv \(sha256 \w+…\) now\)"
     if kind == "model":
         folder = shutil.copytree(tiny_bert, tmp_path / "bert")
         torch.manual_seed(1)
@@ -402,7 +412,7 @@ OTHER_VALUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["labels", "rows", "model", "teacher", *OTHER_VALUES])
+@pytest.mark.parametrize("kind", ["labels", "rows", "corrections", "model", "teacher", *OTHER_VALUES])
 def test_a_run_is_not_resumed_with_something_else_and_stays_as_it_is(
     kind, copied_run, small_data, tiny_bert, finished_run, finetune_arguments, tmp_path
 ):

@@ -31,6 +31,7 @@ TEXT_NAMES = ("text", "sentence", "comment", "comment_text", "content", "review"
               "utterance", "document")  # fmt: skip
 LABEL_NAMES = ("labels", "label", "emotions", "emotion", "categories", "category", "tags", "tag", "classes", "class",
                "targets", "target", "topics", "topic", "intents", "intent")  # fmt: skip
+REPORTED_PROBLEMS = 20
 HEADER_ROWS = 50  # from which a TSV's columns are known, where its first line may be a header or a row
 csv.field_size_limit(2**31 - 1)  # a comment may be longer than the 131,072 characters that csv allows
 
@@ -77,6 +78,14 @@ def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text
             yield from reader(path.name, opened, text_column)
         except OSError as error:
             raise _unreadable(path, error) from error
+
+
+def refuse_rows(where: str, problems: Sequence[str]) -> None:
+    """Raise `InputError` if rows have problems, with the first of them; `where` names what the rows are of."""
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:REPORTED_PROBLEMS])
+        more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
+        raise InputError(f"{where} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
 
 
 def stream_kind(file: BinaryIO, text_column: str) -> str:

@@ -31,17 +31,17 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from utils.arguments import HUB_DATASET, DataArguments
 from utils.console import InputError, say
 from utils.data.columns import Columns, find_columns, one_hot_ids, one_hot_problem
+from utils.data.corrections import Corrected, correct, in_words, read_corrections
 from utils.data.files import FORMATS, NAMES_FILES, SPLIT_NAMES, Watch, find_files, is_data_file, read_names
 from utils.data.label_cells import Layout, Token, find_layout, read_cell
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.overview import overview
-from utils.data.rows import Row, half_a_character, kind_of, read_rows
+from utils.data.rows import Row, half_a_character, kind_of, read_rows, refuse_rows
 from utils.hub_client import limit_waiting, reason
 
 # `fingerprint` of its configuration `simplified`
 GO_EMOTIONS_SHA256 = "806e1ac9805cf815758437d145efa5a804637c1afbba53769f893af5723b02df"
 DEMO_FOLDER = Path(__file__).resolve().parents[2] / "data" / "demo"
-REPORTED_PROBLEMS = 20
 SHARE = 0.1  # of one file's rows, for validation and for test, unless arguments say otherwise
 
 
@@ -54,22 +54,27 @@ class Source(NamedTuple):
 
 
 def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
-    """Load a dataset, say what was understood of it, and check it.
+    """Load a dataset, say what was understood of it, check it, and correct labels where arguments name corrections.
+
+    Corrections come after the split, which they leave as it is, and before labels are grouped: they name the dataset's
+    own.
 
     Args:
         args: its name is `demo`, a local folder or file, or a dataset id on the Hub; the others say how to read it.
         seed: of the split of a dataset that has none.
 
     Raises:
-        InputError: the dataset cannot be loaded, a split is missing, its labels are not understood, or rows are broken.
+        InputError: the dataset cannot be loaded, a split is missing, its labels are not understood, rows are broken, or
+            corrections are not of this dataset.
     """
+    corrections = [read_corrections(name) for name in args.corrections or ()]
     watch = Watch(_local_files(args))
     source = _read(args)
     if not source.rows or not any(source.rows.values()):
         raise InputError(f"{source.where} has no rows.")
     problems: list[str] = []
     if all(row.problem for row in source.rows["train"]):  # nothing that could be understood, but what is wrong with it
-        _refuse(source.where, [f"{row.place}: {row.problem}" for row in source.rows["train"]])
+        refuse_rows(source.where, [f"{row.place}: {row.problem}" for row in source.rows["train"]])
     columns = find_columns(source.rows["train"] or next(iter(source.rows.values())), args, source.where)
     rows = {split: _good_rows(split_rows, columns, problems) for split, split_rows in source.rows.items()}
     names = _known_names(args, source, columns)
@@ -85,21 +90,20 @@ def load_splits(args: DataArguments, seed: int = 42) -> DatasetDict:
         for split, split_rows in rows.items()
     }
     problems += [f"{split} split: no rows" for split, split_rows in source.rows.items() if not split_rows]
-    _refuse(source.where, problems)
+    refuse_rows(source.where, problems)
     features = _features(names)
     loaded = DatasetDict({split: Dataset.from_dict(part, features=features) for split, part in checked.items()})
     if is_split_here(args):
         loaded = _split(loaded, args, seed)
+    before, entries = fingerprint(loaded) if corrections else "", []
+    for file in corrections:
+        loaded, entry = correct(loaded, file, args.correct_validation, args.allow_unlabelled)
+        entries.append(entry)
     say(overview(loaded, source.where, columns, layout))
-    return regroup(loaded, args.taxonomy) if args.taxonomy else loaded
-
-
-def _refuse(where: str, problems: Sequence[str]) -> None:
-    """Raise `InputError` if there are problems, with the first of them."""
-    if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:REPORTED_PROBLEMS])
-        more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
-        raise InputError(f"{where} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
+    for entry in entries:
+        say(in_words(entry, loaded))
+    loaded = regroup(loaded, args.taxonomy) if args.taxonomy else loaded
+    return Corrected(loaded, entries, before) if entries else loaded
 
 
 def is_split_here(args: DataArguments) -> bool:
@@ -116,7 +120,7 @@ def regroup(splits: DatasetDict, taxonomy: str) -> DatasetDict:
             f"--taxonomy {taxonomy} groups GoEmotions' 28 labels; this dataset has {', '.join(names[:4])}, …."
         )
     group_of = grouping_matrix(names, taxonomy).argmax(axis=1)
-    features = _features(TAXONOMIES[taxonomy])
+    features = _features(list(TAXONOMIES[taxonomy]))
     return DatasetDict(
         {
             split: Dataset.from_dict(
@@ -133,9 +137,7 @@ def regroup(splits: DatasetDict, taxonomy: str) -> DatasetDict:
 
 
 def _features(names: Sequence[str]) -> Features:
-    return Features(
-        {"text": Value("string"), "labels": List(ClassLabel(names=list(names))), "place": Value("string")}
-    )
+    return Features({"text": Value("string"), "labels": List(ClassLabel(names=list(names))), "place": Value("string")})
 
 
 def label_names(splits: DatasetDict) -> list[str]:
@@ -206,13 +208,16 @@ def hub_id(name: str) -> str | None:
 
 
 def describe(args: DataArguments, splits: DatasetDict, seed: int = 42) -> dict[str, Any]:
-    """What run.json says of a dataset: its name as given, its id on the Hub (or None), fingerprint and split.
+    """What run.json says of a dataset: its name as given, its id on the Hub (or None), fingerprint, split, corrections.
 
-    A local copy of GoEmotions is known by its fingerprint, wherever it lies.
+    A local copy of GoEmotions is known by its fingerprint, wherever it lies, also where labels were corrected since.
     """
     digest = fingerprint(splits)
-    known = HUB_DATASET if digest == GO_EMOTIONS_SHA256 else hub_id(args.dataset_name)
+    before = splits.sha256_before if isinstance(splits, Corrected) else digest
+    known = HUB_DATASET if before == GO_EMOTIONS_SHA256 else hub_id(args.dataset_name)
     described: dict[str, Any] = {"name": args.dataset_name, "hub_id": known, "sha256": digest}
+    if isinstance(splits, Corrected):
+        described |= {"sha256_before_corrections": before, "corrections": splits.corrections}
     if is_split_here(args):
         described["split"] = {f"{split}_share": share for split, share in _shares(args).items()} | {"seed": seed}
     return described

@@ -25,6 +25,7 @@ from utils.arguments import (
     ThresholdArguments,
 )
 from utils.console import left_out
+from utils.data.corrections import changes_in
 from utils.data.labels import GO_EMOTIONS, on_one_line
 from utils.evaluation.decision import current_arguments
 from utils.evaluation.report import markdown_table
@@ -123,6 +124,9 @@ def run_metadata(run: RunFolder) -> ModelCardData:
     names = {"demo": "demonstration corpus", HUB_DATASET: "GoEmotions"}
     of_emotions = is_of_emotions(record, list(thresholds["thresholds"]))
     base_model, said = record.get("base_model"), _card_arguments(record)
+    scored_on = names.get(hub_dataset or dataset["name"], hub_dataset or "custom")
+    if any(changes_in(entry, "test" if split == "test" else "validation") for entry in dataset.get("corrections", ())):
+        scored_on += ", labels corrected"
     metadata = card_metadata(
         dataset, base_model, run.is_encoder, said, of_emotions, examples(record), record.get(FINGERPRINT)
     )
@@ -132,7 +136,7 @@ def run_metadata(run: RunFolder) -> ModelCardData:
             task_type="text-classification",
             task_name=f"Multi-label {'emotion' if of_emotions else 'text'} classification",
             dataset_type=hub_dataset or "custom",
-            dataset_name=names.get(hub_dataset or dataset["name"], hub_dataset or "custom"),
+            dataset_name=scored_on,
             dataset_config=record["arguments"].get("dataset_config_name") if hub_dataset else None,
             dataset_split="test" if split == "test" else "validation",
             metric_type="mean_average_precision" if key == "average_precision_macro" else "f1",
@@ -174,6 +178,7 @@ def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None 
         "title": _markdown(run_title(run)),
         "space_id": space_id,
         "dataset": places.get(dataset["hub_id"] or dataset["name"], dataset["hub_id"] or "a dataset of its own"),
+        "corrections": _corrections(dataset, comment),
         "is_demo": dataset["name"] == "demo",
         "is_goemotions": dataset["hub_id"] == HUB_DATASET,
         "is_known": is_known(dataset),
@@ -290,6 +295,20 @@ def _list_of(words: Sequence[Mapping[str, Any]], between: str) -> str:
 
 def _signed(figure: float) -> str:
     return f"{figure:+.2f}".replace("-", "−")
+
+
+def _corrections(dataset: Mapping[str, Any], comment: str) -> str:
+    """Which labels of the dataset were corrected before training; nothing where none were."""
+    files = []
+    for entry in dataset.get("corrections", ()):
+        parts = [
+            f"{counts['corrected']:,} {name} {comment}(s) ({counts['removed']:,} label(s) removed, "
+            f"{counts['added']:,} added)"
+            for split, name in (("train", "training"), ("validation", "validation"))
+            if (counts := changes_in(entry, split))
+        ]
+        files += [f"{' and '.join(parts)} by {_markdown(entry['file'])}"] if parts else []
+    return "; ".join(files)
 
 
 def _card_arguments(record: Mapping[str, Any]) -> CardArguments:

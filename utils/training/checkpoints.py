@@ -84,12 +84,15 @@ def learned_from(
     Data and models are known by their content, wherever they lie; models on the Hub by their id.
 
     Args:
-        dataset: its `name` and `sha256`; see `utils.data.splits.describe`.
+        dataset: its `name` and `sha256`, and the files of its `corrections`; see `utils.data.splits.describe`.
         names: label names.
         model_path, base_model: see `utils.model.loading.resolve_model`.
     """
+    data = {"name": dataset["name"], "sha256": dataset["sha256"]}
+    if "corrections" in dataset:
+        data["corrections"] = [entry["file"] for entry in dataset["corrections"]]
     return {
-        "dataset": {"name": dataset["name"], "sha256": dataset["sha256"]},
+        "dataset": data,
         "label_names": list(names),
         "model_name_or_path": {"name": base_model} if base_model else _identity(model_path),
         **decisive(data_args, model_args, args),
@@ -146,7 +149,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join([_shown(item) for item in value[:3]] + ["…"] * (len(value) > 3)) or "none"
     if _is_identity(value):
-        return f"{value['name']} (sha256 {value['sha256'][:8]}…)" if "sha256" in value else value["name"]
+        name = " with ".join([value["name"], *value.get("corrections", ())])
+        return f"{name} (sha256 {value['sha256'][:8]}…)" if "sha256" in value else name
     return str(value)
 
 
