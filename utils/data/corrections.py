@@ -158,11 +158,11 @@ def correct(
             entry[split] = {"not_applied": len(found)}
             continue
         changed = [line for line in found if line.added or line.removed]
-        labels = [list(ids) for ids in splits[split]["labels"]]
+        labels = splits[split]["labels"][:]
         for line in changed:
             labels[line.row] = line.kept + line.added
         features = splits[split].features
-        columns = {name: list(splits[split][name]) for name in features} | {"labels": labels}
+        columns = {name: splits[split][name][:] for name in features} | {"labels": labels}
         corrected[split] = Dataset.from_dict(columns, features=features)
         entry[split] = {
             "corrected": len(changed),
@@ -220,9 +220,9 @@ class _Table:
     def __init__(self, splits: DatasetDict):
         self.names: list[str] = splits["train"].features["labels"].feature.names
         self.ids = {name: index for index, name in enumerate(self.names)}
-        self.texts = {split: list(rows["text"]) for split, rows in splits.items()}
-        self.labels = {split: list(rows["labels"]) for split, rows in splits.items()}
-        self.places = {split: list(rows["place"]) for split, rows in splits.items()}
+        self.texts = {split: rows["text"][:] for split, rows in splits.items()}
+        self.labels = {split: rows["labels"][:] for split, rows in splits.items()}
+        self.places = {split: rows["place"][:] for split, rows in splits.items()}
         self.at: dict[str, list[tuple[str, int]]] = {}
         for split, places in self.places.items():
             for index, place in enumerate(places):

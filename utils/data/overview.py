@@ -17,7 +17,7 @@ RARE = 5  # rows, below which a label is called rare
 def overview(splits: DatasetDict, where: str, columns: Columns, layout: Layout | None) -> str:
     """Columns, layout, sizes, label names with their counts, what is rare, and names that may be the same."""
     names = splits["train"].features["labels"].feature.names
-    counts = {split: multi_hot(rows["labels"], len(names)).sum(axis=0).astype(int).tolist()
+    counts = {split: multi_hot(rows["labels"][:], len(names)).sum(axis=0).astype(int).tolist()
               for split, rows in splits.items()}  # fmt: skip
     train, validation = counts["train"], counts["validation"]
     labels = f"labels in the columns {_some(columns.labels, 5)}, zeros and ones" if layout is None else (
