@@ -111,16 +111,18 @@ class Page(HTMLParser):
 
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
-        self.elements, self.raw, self.texts = [("", {})], {}, []
+        self.elements, self.raw, self.texts, self.of = [], {}, [], None
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
+        self.of = tag, dict(attrs).get("type")
+
+    def handle_endtag(self, tag):
+        self.of = None
 
     def handle_data(self, data):
-        tag, attributes = self.elements[-1]
-        if tag in ("script", "style"):
-            self.raw.setdefault((tag, attributes.get("type")), []).append(data)
+        self.raw[self.of] = self.raw.get(self.of, "") + data
         self.texts.append(data)
 
 
@@ -165,7 +167,7 @@ def test_nothing_is_fetched_and_only_the_pages_own_code_runs(suspects, rows):
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     assert rules["require-trusted-types-for"] == "'script'"
     for kind, key in (("script-src", ("script", None)), ("style-src", ("style", None))):
-        content = "".join(parsed.raw[key])
+        content = parsed.raw[key]
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert rules[kind] == f"'sha256-{digest}'"
         assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp|sendBeacon|WebSocket|innerHTML|eval\(", content)
@@ -369,7 +371,7 @@ def test_the_order_of_focus_is_that_of_the_page_and_it_is_seen(seen):
 
 
 def test_it_is_read_on_any_screen_in_light_and_dark(seen):
-    assert len(seen["looks"]["seen"]) == 12
+    assert len(seen["looks"]["seen"]) == 8
     for look in seen["looks"]["seen"]:
         assert look["axe"] == [], look["name"]
         assert look["wide"] <= look["width"], look["name"]
