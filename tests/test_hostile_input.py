@@ -117,6 +117,8 @@ ARGUMENTS = [
         "label_column nowhere", "label_columns a,b", "label_columns ,", "validation_share nan", "validation_share 2",
         "test_share -1", "max_eval_samples 0", "taxonomy plutchik", "output_dir LONG", "output_dir ~no_such_user/x",
         "threshold_strategy none", "overwrite_output_dir maybe", "config LONG", "label_names ,", "label_names a,a",
+        "corrections nowhere.csv", "corrections LONG", "corrections LONG.csv", "corrections ~no_such_user/x.csv", "corrections .",
+        "corrections DATA/train.csv", "corrections", "correct_validation true", "correct_validation maybe",
     )),
     *(f"{INFER} hello --{pair}" for pair in (
         "threshold nan", "threshold inf", "threshold -0.1", "threshold x", "top_k 0", "top_k -1", "top_k 1.5",
