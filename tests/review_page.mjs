@@ -94,9 +94,11 @@ const CHECKS = {
       texts.push(await text(page, "text"));
       await press(page, "n");
     }
+    for (const _ of texts) await press(page, "k");
+    const { content } = await saved(page, () => page.locator("#save").click());
     await press(page, "e");
     const seen = await closed(page, {
-      at, texts,
+      at, texts, content,
       labels: await page.locator("#choices bdi").allTextContents(),
       title: await page.title(),
       elements: await page.locator("img, iframe, svg, object, body b:not(#help b):not(#doubts b)").count(),
@@ -169,10 +171,21 @@ const CHECKS = {
   async unkept() {
     const script = `Object.defineProperty(globalThis, "localStorage", { get() { throw new DOMException("no", "SecurityError"); } });`;
     const page = await fresh("plain", { script });
-    await press(page, "a", "k");
+    await press(page, "a", "k", "a");
+    const asked = await page.locator("#editor").isVisible(); // the third row would have no label left
+    await press(page, "Enter");
     const counts = await text(page, "counts");
     await page.reload();
-    return closed(page, { counts, reloaded: await text(page, "counts") });
+    return closed(page, { counts, isAsked: asked, reloaded: await text(page, "counts") });
+  },
+
+  /** So few labels that they need no field: the first has the focus, Enter saves. */
+  async few() {
+    const page = await fresh("few");
+    await press(page, "e");
+    const seen = { at: await focused(page), isFound: await page.locator("#find").isVisible() };
+    await press(page, "Tab", "Space", "Enter");
+    return closed(page, { ...seen, verdict: await text(page, "verdict"), said: await text(page, "nothing") });
   },
 
   async tabs() {

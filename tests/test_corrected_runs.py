@@ -61,11 +61,9 @@ def test_run_json_and_card_name_the_corrections(corrected_run, baseline_run):
     card = (corrected_run / "README.md").read_text(encoding="utf-8")
     assert str(corrected_run.parent) not in card
     assert "corrected" not in body_of(baseline_run)
-    said = body_of(corrected_run).split("Labels of a dataset of its own were corrected before training, ")[1]
-    assert said.startswith(
-        "those of 5 training comment(s) (0 label(s) removed, 5 added) by \\<b>\\`{{ x }}\\` \\| \\[l\\]("
-    )
-    assert "The rest is as it was, and all of test." in said
+    said = body_of(corrected_run).split("Labels were corrected before training: ")[1]
+    assert said.startswith("of 5 training comments (0 removed, 5 added), as \\<b>\\`{{ x }}\\` \\| \\[l\\](")
+    assert "says. All others, and those of test, are the dataset's own." in said
     assert "corrections:\n- " in card  # in the recipe
 
 
@@ -77,8 +75,8 @@ def test_the_card_of_corrected_goemotions_says_both(small_data, tmp_path, monkey
     path = corrections_of(small_data, tmp_path / "c.csv")
     train(small_data, "--corrections", path, "--correct_validation", "--output_dir", tmp_path / "run")
     body = body_of(tmp_path / "run")
-    assert "Labels of GoEmotions were corrected before training, those of 5 training comment(s) (0 label(s)" in body
-    assert "and 5 validation comment(s) (0 label(s) removed, 5 added) by c.csv" in body
+    assert "comments of GoEmotions." in body
+    assert "Labels were corrected before training: of 5 training comments (0 removed, 5 added) and 5 validation" in body
     assert "## Data [GoEmotions](" in body
     results = ModelCard.load(tmp_path / "run" / "README.md").data.eval_results
     assert {result.dataset_name for result in results} == {"GoEmotions"}  # test, which is as it was

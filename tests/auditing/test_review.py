@@ -33,6 +33,7 @@ TEXTS = [
     "\ufeffbom", "{{data}} {{title}} $& \\u003c \\", "&lt;b&gt; &amp; ]]>",
     "😀 日本 naïve", "long " * 300,
 ]  # fmt: skip
+FEW = ["anger", "joy"]
 TITLE = "<b>Doubts</b> in {{data}} \u202e"
 SUMMARY = ["An estimated 12 % of <i>labels</i> are wrong.", "{{script}}"]
 
@@ -246,6 +247,7 @@ def seen(suspects, rows, lines, tmp_path_factory):
             "An estimated 9 % of the labels given are wrong (7 to 11 %), and 6 % are missing (4 to 8 %).",
         ], "Labels in doubt: GoEmotions"),
         "many": review_page(many, labels, SUMMARY, TITLE),
+        "few": review_page([suspect(("train", "a line 2", "so", ["joy"]), FEW, "joy", "wrong", [])], FEW, [], "t"),
     }  # fmt: skip
     for name, page in pages.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
@@ -311,11 +313,14 @@ def test_keys_alone_review_and_the_saved_file_is_applied_as_chosen(seen, rows, d
     assert corrected(data, keys["again"], tmp_path / "d.csv")[0] == expected
 
 
-def test_texts_and_names_stay_text(seen, rows):
+def test_texts_and_names_stay_text_and_come_back_as_they_are(seen, rows, data, tmp_path):
     found = seen["hostile"]
     assert (found["elements"], found["ran"], found["sinks"], found["scripts"]) == (0, None, "TypeError", 2)
     assert found["title"] == "<b>Doubts</b> in {{data}} \\u202e"
     assert found["at"] == "where"
+    labels, counts = corrected(data, found["content"], tmp_path / "c.csv")
+    assert labels == [given for *_, given in rows[0]]
+    assert counts["kept"] == len(TEXTS)
     for text in TEXTS[:6]:
         assert text in found["texts"]
     assert {"a\nb\nc\n", "\\u0000\\u0007\\u001b[31m", "\\u202eevil\\u202c \\u2066x"} <= set(found["texts"])
@@ -357,9 +362,17 @@ def test_rows_are_shown_by_label_kind_and_verdict(seen):
 
 def test_without_storage_the_review_goes_on_and_leaving_is_warned_of(seen):
     found = seen["unkept"]
-    assert found["counts"].startswith("2 of 16 rows done")
+    assert found["isAsked"]
+    assert found["counts"].startswith("3 of 16 rows done: 2 accepted, 0 edited, 1 kept")
     assert found["reloaded"].startswith("0 of 16 rows done")
     assert found["dialogs"] == ["beforeunload"]
+
+
+def test_few_labels_are_chosen_without_a_field(seen):
+    found = seen["few"]
+    assert (found["at"], found["isFound"]) == ({"at": "1", "outline": "solid"}, False)
+    assert found["verdict"] == "Edited: angerjoy"  # anger comes, joy goes
+    assert found["said"] == "Every row has a verdict. Save corrections.csv."
 
 
 def test_the_order_of_focus_is_that_of_the_page_and_it_is_seen(seen):

@@ -91,7 +91,7 @@
     const gone = given.filter((label) => !labels.includes(label)).map((label) => chip(label, "gone"));
     const kept = labels.filter((label) => given.includes(label)).map((label) => chip(label));
     const come = labels.filter((label) => !given.includes(label)).map((label) => chip(label, "new"));
-    const none = labels.length ? [] : [element("span", { className: "none", textContent: "no label: a run takes such a row only with --allow_unlabelled" })];
+    const none = labels.length ? [] : [element("span", { className: "none", textContent: "no label, which a run takes only with --allow_unlabelled" })];
     return [...kept, ...come, ...gone, ...none];
   }
 
@@ -137,7 +137,7 @@
 
   const doubted = new Map(); // label → the rows in which it is in doubt
   items.forEach(({ doubts }, index) => {
-    for (const { label } of doubts) doubted.set(label, [...(doubted.get(label) ?? []), index]);
+    for (const { label } of doubts) (doubted.get(label) ?? doubted.set(label, []).get(label)).push(index);
   });
   const drawn = new Map(); // label → the cells of its line in the table, once that has been looked at
 
@@ -249,6 +249,7 @@
 
   // --- editing ---------------------------------------------------------------------------------------------------------
 
+  /** Choose the labels; also where nothing would be left of them, which a person has to have meant. */
   function edit() {
     const item = items[at];
     chosen = new Set(verdicts.get(at)?.labels ?? item.corrected);
@@ -258,7 +259,7 @@
     $("actions").hidden = true;
     drawChoices();
     ($("finding").hidden ? $("choices").querySelector("input") : $("find")).focus();
-    say(`Choose the labels. ${listed([...chosen])} chosen.`);
+    say(`Choose the labels, or save as it is: ${listed([...chosen])} chosen.`);
   }
 
   function close(isFocused = true) {
@@ -442,7 +443,7 @@
 
   const every = () => true;
   const ACTIONS = {
-    accept: () => decide("accept"), keep: () => decide("keep"), edit, skip, back,
+    accept: () => (items[at].corrected.length ? decide("accept") : edit()), keep: () => decide("keep"), edit, skip, back,
     previous: () => go(find(at - 1, -1, every)), next: () => go(find(at + 1, 1, every)),
   };
   const KEYS = {

@@ -302,13 +302,13 @@ def _corrections(dataset: Mapping[str, Any], comment: str) -> str:
     files = []
     for entry in dataset.get("corrections", ()):
         parts = [
-            f"{counts['corrected']:,} {name} {comment}(s) ({counts['removed']:,} label(s) removed, "
-            f"{counts['added']:,} added)"
+            f"{counts['corrected']:,} {name} {comment}{'' if counts['corrected'] == 1 else 's'} "
+            f"({counts['removed']:,} removed, {counts['added']:,} added)"
             for split, name in (("train", "training"), ("validation", "validation"))
             if (counts := changes_in(entry, split))
         ]
-        files += [f"{' and '.join(parts)} by {_markdown(entry['file'])}"] if parts else []
-    return "; ".join(files)
+        files += [f"of {' and '.join(parts)}, as {_markdown(entry['file'])} says"] if parts else []
+    return "; then ".join(files)
 
 
 def _card_arguments(record: Mapping[str, Any]) -> CardArguments:
