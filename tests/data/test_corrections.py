@@ -216,6 +216,14 @@ def test_a_file_that_is_not_there_or_of_no_kind_or_without_text_is_refused(data,
         DataArguments(str(data), correct_validation=True)
 
 
+def test_texts_that_differ_late_are_shown_where_they_differ(data):
+    text = "the same words " * 9
+    write_csv(data / "train.csv", [("text", "labels"), (f"{text}here", "joy")])
+    row = {"split": "train", "place": "train.csv line 2", "text": f"{text}there", "labels": "joy", "verdict": "keep"}
+    message = refused(data, row | {"corrected_labels": "joy"})
+    assert "its text was '…ords the same words there' and is '…ords the same words here'" in message
+
+
 def test_a_row_may_lose_its_last_label_where_that_is_allowed(data):
     assert named(corrected(data, line("train", 1, ""), allow_unlabelled=True), "train")[1] == ""
 

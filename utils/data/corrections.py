@@ -267,10 +267,8 @@ def _lines_of(row: Row, table: _Table, allow_unlabelled: bool) -> list[_Line]:
     there = table.at[place]
     alike = [at for at in there if _same(table.texts[at[0]][at[1]]) == _same(text)]
     if not alike:
-        now = table.texts[there[0][0]][there[0][1]]
-        raise ValueError(
-            f"{place} no longer reads the same: its text was {_short(text)}{table.elsewhere(text)} and is {_short(now)}"
-        )
+        then, now = _apart(text, table.texts[there[0][0]][there[0][1]])
+        raise ValueError(f"{place} no longer reads the same: its text was {then}{table.elsewhere(text)} and is {now}")
     same = [at for at in alike if set(table.labels[at[0]][at[1]]) == before]
     if not same:
         now = [table.names[index] for index in table.labels[alike[0][0]][alike[0][1]]]
@@ -278,7 +276,6 @@ def _lines_of(row: Row, table: _Table, allow_unlabelled: bool) -> list[_Line]:
             f"{place} no longer reads the same: its labels were {row.cells['labels'] or 'none'} and are "
             f"{labels_cell(now, table.names) or 'none'}"
         )
-    same = [at for at in same if at[0] == split] or same
     lines = []
     for where, index in same:
         kept = [label for label in table.labels[where][index] if label in after]
@@ -291,5 +288,14 @@ def _same(text: str) -> str:
     return re.sub("\r\n?", "\n", text)
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+def _apart(one: str, other: str) -> tuple[str, str]:
+    """Two texts, each from shortly before they differ, for a sentence."""
+    pairs = enumerate(zip(one, other, strict=False))
+    differing = next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))
+    first = max(0, differing - _SHOWN // 2)
+    return _short(one, first), _short(other, first)
+
+
+def _short(text: str, first: int = 0) -> str:
+    shown = text[first : first + _SHOWN]
+    return repr(f"{'…' if first else ''}{shown}{'…' if first + _SHOWN < len(text) else ''}")
