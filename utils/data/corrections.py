@@ -267,8 +267,8 @@ def _lines_of(row: Row, table: _Table, allow_unlabelled: bool) -> list[_Line]:
     there = table.at[place]
     alike = [at for at in there if _same(table.texts[at[0]][at[1]]) == _same(text)]
     if not alike:
-        then, now = _apart(text, table.texts[there[0][0]][there[0][1]])
-        raise ValueError(f"{place} no longer reads the same: its text was {then}{table.elsewhere(text)} and is {now}")
+        was, found = _apart(text, table.texts[there[0][0]][there[0][1]])
+        raise ValueError(f"{place} no longer reads the same: its text was {was}{table.elsewhere(text)} and is {found}")
     same = [at for at in alike if set(table.labels[at[0]][at[1]]) == before]
     if not same:
         now = [table.names[index] for index in table.labels[alike[0][0]][alike[0][1]]]
