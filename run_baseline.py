@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         if split in splits
     }
 
-    # 6. The decision: thresholds from validation, scores on validation and test, the report with its pictures.
+    # 6. The decision: thresholds from validation, scores on validation and test, the report.
     strategy, metric = threshold_args.threshold_strategy, threshold_args.threshold_metric
     validation = predictions["validation"]
     thresholds = fit_thresholds(validation.gold, validation.probabilities, strategy, metric)
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     run.write_run_json(recorded, dataset, fingerprint=digest(trained_from), shown=shown)
     write_report(run, names, predictions, thresholds, results, strategy, metric)
 
-    # 7. An example and the card.
+    # 7. An example, pictures and the card.
     finish_run(run)
     say(f"\n{results_table([run])}\n\nEverything is in {run}.")
     return results

@@ -12,14 +12,13 @@ back the answers from before, to the rounding of the thresholds' log-odds in the
 
 import argparse
 import difflib
-import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from utils.command_line import plain_parser, run_folder, true_or_false
 from utils.console import InputError, one_sentence_errors, say
 from utils.evaluation.choices import METHODS, METRICS, STRATEGIES
-from utils.run_folder import AFTER_TRAINING, STATE_FILE, RunFolder
+from utils.run_folder import AFTER_TRAINING, RunFolder
 
 if TYPE_CHECKING:
     from utils.evaluation.decision import Decision
@@ -57,6 +56,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         stored_predictions,
         training_results,
     )
+    from utils.evaluation.plots import plot_run
     from utils.evaluation.report import results_table, score, write_report
     from utils.evaluation.thresholds import fit_thresholds
     from utils.model.classifiers import load_encoder
@@ -84,18 +84,17 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         thresholds = put_by_hand(names, thresholds, decision.set_threshold)
         results = training_results(run) | score(names, predictions, thresholds)
 
-        # 4. In one stroke: the report, the model that decides so, its ONNX files and an example. Then the card.
+        # 4. In one stroke: the report, the model that decides so, its ONNX files and an example. Then pictures and card.
         kept = ("calibration",) if calibration is had else ()
         with run.change(outdated=[step for step in AFTER_TRAINING if step not in kept]) as folder:
             if classifier and not kept:
                 as_trained(run, classifier.model)
                 write_calibrated(classifier.model, calibration, uncalibrated, folder)
             changed = RunFolder(folder)
-            if (run.path / STATE_FILE).is_file():
-                shutil.copy(run.path / STATE_FILE, folder)  # for the training curves
             write_report(changed, names, predictions, thresholds, results, strategy, metric, decision.set_threshold)
             write_ending(run, folder, classifier, decision.fold_thresholds, run.has_onnx)
             record_changes(run, decision, folder)
+        plot_run(run)
         write_card(run)
     say(f"{results_table([run])}\n\nEverything is in {run}.")
     return results

@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         trainer.end()
         return {}
 
-    # 6. The decision: thresholds from validation, scores on validation and test, the report with its pictures.
+    # 6. The decision: thresholds from validation, scores on validation and test, the report.
     predictions = calibrate_run(run, classifier, predictions, model_args.calibration)
     strategy, metric = threshold_args.threshold_strategy, threshold_args.threshold_metric
     validation = predictions["validation"]
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     with left_out("the report of the final scores"):
         trainer.log(results)
 
-    # 7. Thresholds into the model, its ONNX files, an example and the card.
+    # 7. Thresholds into the model, its ONNX files, an example, pictures and the card.
     repo_id = publication and publication.repo_id
     finish_run(run, classifier, model_args.fold_thresholds, model_args.export_onnx, repo_id)
     say(f"\n{results_table([run])}\n\nEverything is in {run}.")

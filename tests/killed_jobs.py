@@ -35,7 +35,7 @@ import torch
 from interrupted_change import stop_at
 
 from utils.console import InputError
-from utils.evaluation import report
+from utils.evaluation import plots
 from utils.inference import jobs, label_rows
 from utils.model import classifiers
 from utils.publishing import finish
@@ -109,9 +109,8 @@ def main() -> None:
     torch.set_num_threads(1)  # a fork of a process with more threads may wait for them for ever
     label_rows.WINDOW = jobs.WINDOW = 16
     classifiers.load_classifier = functools.cache(classifiers.load_classifier)
-    for module in (report, finish):  # pictures take longer than all the rest
-        if hasattr(module, "plot_run"):
-            module.plot_run = lambda *arguments: None
+    for module in (plots, finish):  # pictures take longer than all the rest
+        module.plot_run = lambda *arguments: None
     path = Path(sys.argv[1])
     for job in json.loads(path.read_text()):
         kill_everywhere(job, path.parent / job["name"])

@@ -66,6 +66,26 @@ def current_arguments(record: Mapping[str, Any]) -> dict[str, Any]:
     return record["arguments"] | record.get("changed", {})
 
 
+def how_it_decides(stored: Mapping[str, Any]) -> str:
+    """Where a run's thresholds come from, and where they are now, as its pictures and its card say it.
+
+    Args:
+        stored: thresholds.json.
+    """
+    by_hand, folded = len(stored.get("set_by_hand", {})), "; published at 0.5 by folding"
+    thresholds = list(stored["thresholds"].values())
+    if not any(stored.get("positives", {"": 1}).values()):
+        said = "threshold 0.5, for validation has no label to fit on"
+    elif stored["strategy"] == "fixed":
+        said = "threshold 0.5"
+    elif stored["strategy"] == "global" and not by_hand:
+        said = f"one threshold for all labels, {thresholds[0]:.2f}, fitted on validation"
+    else:
+        said = "thresholds fitted on validation"
+    said += f", {by_hand:,} of {len(thresholds):,} set by hand" if by_hand else ""
+    return said + (folded if stored["folded"] and set(thresholds) != {0.5} else "")
+
+
 def training_results(run: RunFolder) -> dict[str, float]:
     """What all_results.json says of the training itself: its loss, its time."""
     prefixes = tuple(f"{prefix}_" for prefix in METRIC_PREFIX.values())

@@ -11,7 +11,6 @@ from utils.data.labels import on_one_line
 from utils.evaluation.calibration import calibration_rows
 from utils.evaluation.choices import METRICS, STRATEGIES
 from utils.evaluation.mistakes import confident_mistakes, confused_pairs
-from utils.evaluation.plots import plot_run
 from utils.evaluation.scores import label_scores, split_scores
 from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
 from utils.run_folder import (
@@ -54,7 +53,7 @@ def write_report(
     metric: str,
     set_by_hand: Mapping[str, float] | None = None,
 ) -> None:
-    """Write predictions, thresholds and tables, all_results.json, and the pictures that are drawn from them.
+    """Write predictions, thresholds and tables, and all_results.json.
 
     Labels without a positive to fit a threshold on are named first.
 
@@ -100,7 +99,6 @@ def write_report(
     write_csv(run.path / "confusions.csv", confused_pairs(names, gold, probabilities, thresholds))
     write_csv(run.path / "calibration.csv", calibration_rows(names, predictions))
     write_json(run.path / RESULTS_FILE, results)
-    plot_run(run)
 
 
 def _strategies(

@@ -1,4 +1,4 @@
-"""What follows the report, in the one right order: fold, export, example, words, card; and the push, planned.
+"""What follows the report, in the one right order: fold, export, example, words, pictures, card; and the push, planned.
 
 What comes before stands in the scripts: calibration, thresholds, scores, report.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from utils.arguments import CardArguments, FinetuneArguments
 from utils.console import say
 from utils.evaluation.decision import Decision, record_changes
+from utils.evaluation.plots import plot_run
 from utils.machine import is_main_process
 from utils.model.classifiers import EncoderClassifier
 from utils.model.folding import write_folded
@@ -76,7 +77,7 @@ def finish_run(
             say(f"The model's output layer has no bias; --fold_thresholds is off for it: see {THRESHOLDS_FILE}.")
             fold_thresholds = False
         refold = fold_thresholds != run.read(THRESHOLDS_FILE)["folded"]
-        with run.change(outdated=("export", "words") if refold else ()) as folder:
+        with run.change(outdated=("export", "words", "plots") if refold else ()) as folder:
             if refold:
                 write_folded(run, classifier.model, fold_thresholds, folder)
             if export_onnx:
@@ -88,6 +89,7 @@ def finish_run(
                 record_changes(run, Decision.of(run)._replace(fold_thresholds=fold_thresholds), folder)
     if texts:
         say(f"the card shows {len(texts)} validation text(s) as examples: {' | '.join(texts)}")
+    plot_run(run)
     write_card(run, repo_id, space_id)
 
 
