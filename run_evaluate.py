@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         thresholds = put_by_hand(names, thresholds, decision.set_threshold)
         results = training_results(run) | score(names, predictions, thresholds)
 
-        # 4. In one stroke: the report, the model that decides so, its ONNX files and an example. Then pictures and card.
+        # 4. In one stroke: the report, the model that decides so, its ONNX files, an example. Then pictures and card.
         kept = ("calibration",) if calibration is had else ()
         with run.change(outdated=[step for step in AFTER_TRAINING if step not in kept]) as folder:
             if classifier and not kept:

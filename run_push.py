@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> str:
     from utils.publishing.card import run_metadata, write_card
     from utils.publishing.finish import finish_run
     from utils.publishing.hub import Publication, check_access
-    from utils.publishing.space import plan_space, push_space, require_demo
+    from utils.publishing.space import plan_space, published_space, push_space, require_demo
 
     if args.hub_space_id:
         require_demo(args.run, args.fold_thresholds, onnx=args.fold_thresholds is None)
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> str:
     metadata = run_metadata(args.run)
     publication = check_access(publication, metadata.to_yaml(), metadata.get(FINGERPRINT))
     space = plan_space(args.run, publication)
-    space_id = space.repo_id if space else None
+    space_id = space.repo_id if space else published_space(args.run, publication)
 
     # 2. Thresholds inside the model or beside it, and a card that says which. Nobody else changes the run meanwhile.
     with args.run.exclusive():

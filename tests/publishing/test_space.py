@@ -162,6 +162,21 @@ def test_one_commit_for_the_model_and_one_for_its_demo(hub, run, capsys):
     assert len(hub.commits) == 2  # nothing changed, no commit
 
 
+def test_a_later_push_keeps_the_link_to_the_demo_while_that_is_there(hub, run):
+    def link(model):
+        return "huggingface.co/spaces/user/demo" in hub.files(model)["README.md"].decode()
+
+    push(run)
+    run_push.main([str(run), "--hub_model_id", "emotions"])
+    assert link("user/emotions")
+    assert len(hub.commits) == 2  # the card is the same
+    run_push.main([str(run), "--hub_model_id", "others"])
+    assert not link("user/others")  # which has none
+    del hub.repos["spaces/user/demo"]
+    run_push.main([str(run), "--hub_model_id", "emotions"])
+    assert not link("user/emotions")
+
+
 def test_the_lines_for_onnxruntime_in_the_card_answer_as_the_run_does(hub, run, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     push(run)

@@ -77,7 +77,9 @@ def _describe(figure: Figure, title: str, caption: str) -> None:
     figure.supxlabel(textwrap.fill(caption, 118), x=0.01, ha="left", fontsize=8.5, color=DARK)
 
 
-def threshold_curves(path: Path, gold: np.ndarray, probabilities: np.ndarray, split: str, decision: str, x: str) -> None:
+def threshold_curves(
+    path: Path, gold: np.ndarray, probabilities: np.ndarray, split: str, decision: str, x: str
+) -> None:
     """Micro- and macro-F1 of every global threshold, which is called `x`; the best of each is marked, 0.5 shown."""
     figure, (axis,) = _figure(3.9)
     thresholds = np.linspace(0.01, 0.99, 99)

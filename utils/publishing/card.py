@@ -27,12 +27,13 @@ from utils.arguments import (
 from utils.console import left_out
 from utils.data.corrections import changes_in
 from utils.data.labels import GO_EMOTIONS, on_one_line
-from utils.evaluation.decision import current_arguments
+from utils.evaluation.decision import current_arguments, how_it_decides
 from utils.evaluation.report import markdown_table
 from utils.publishing.example import examples, is_known
 from utils.run_folder import (
     BASELINE_FILE,
     CARD_FILE,
+    CONFIG_FILE,
     EXPORT_FILE,
     FINGERPRINT,
     PER_LABEL_FILE,
@@ -43,14 +44,15 @@ from utils.run_folder import (
     WORDS_FILE,
     RunFolder,
     read_csv,
+    write_json,
     write_text,
 )
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "model_card.md"
 PLOTS = {
-    "per_label_f1": "F1 by label",
-    "threshold_curves": "F1 by threshold",
-    "reliability": "Reliability",
+    "per_label_f1": "F1 by label, with 95 % intervals",
+    "threshold_curves": "F1 by threshold on validation",
+    "reliability": "Reliability: share of positives by probability, with counts",
     "cooccurrence": "Labels that occur together, gold and predicted",
     "training_curves": "Training curves",
 }
@@ -104,7 +106,7 @@ def card_metadata(
         license=card.license or (licence if known else None),
         library_name="transformers" if is_encoder else "sklearn",
         pipeline_tag="text-classification",
-        tags=[*tags, *(["go_emotions"] if hub_dataset == HUB_DATASET else [])],
+        tags=[*tags, *(["go_emotions"] if hub_dataset == HUB_DATASET else []), *([] if is_encoder else ["skops"])],
         datasets=[hub_dataset] if hub_dataset else None,
         base_model=base_model,
         metrics=["f1"],
@@ -154,7 +156,8 @@ def run_metadata(run: RunFolder) -> ModelCardData:
 def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None = None) -> None:
     """Render model_card.md into the run's README.md, from run.json, all_results.json and the tables beside them.
 
-    A baseline that lies beside `run` and was trained and scored on the same rows is shown for comparison.
+    With a baseline's card goes its config.json, which the Hub reads as well. A baseline that lies beside `run` and was
+    trained and scored on the same rows is shown for comparison.
 
     Args:
         repo_id: where the card's examples find the model; until it is published, the name of its folder.
@@ -203,6 +206,8 @@ def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None 
         "shown": SHOWN,
         "unfitted": len(unfitted),
         "is_fixed": thresholds["strategy"] == "fixed",
+        "pictured": how_it_decides(thresholds),
+        "raw_scores_request": example and _in_shell_json({"inputs": example, "truncate": True, "raw_scores": True}),
         "split": "test" if split == "test" else "validation",
         "rows": {name: f"{count:,}" for name, count in dataset["rows"].items()},
         "scores_table": _scores_table(run, results, split),
@@ -224,7 +229,29 @@ def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None 
     }
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
+    if not is_encoder:
+        write_json(run.path / CONFIG_FILE, skops_config(record))
     write_text(run.path / CARD_FILE, _refill(text))
+
+
+def skops_config(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the Hub reads of a model of the library sklearn with the tag skops, as skops' own hub_utils wrote it.
+
+    "Use this model" names the file after it (model-libraries-snippets.ts in huggingface.js).
+
+    Args:
+        record: run.json.
+    """
+    versions = record["packages"]
+    return {
+        "sklearn": {
+            "environment": [f"{package}={versions[package]}" for package in ("scikit-learn", "skops")],
+            "example_input": {"data": [example["text"] for example in examples(record)]},
+            "model": {"file": BASELINE_FILE},
+            "model_format": "skops",
+            "task": "text-classification",
+        }
+    }
 
 
 def run_title(run: RunFolder) -> str:
@@ -241,7 +268,7 @@ def _refill(text: str) -> str:
     parts = re.split(r"(^---$.*?^---$|^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
     for index in range(0, len(parts), 2):
         blocks = parts[index].split("\n\n")
-        blocks = [_filled(b) if re.match(r"\s*[\w*`\[]", b) else b for b in blocks]
+        blocks = [_filled(b.strip()) if re.match(r"\s*[\w*`\[]", b) else b for b in blocks]
         parts[index] = "\n\n".join(block.strip("\n") for block in blocks if block.strip())
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -335,6 +362,11 @@ def _quoted(text: str) -> str:
         return shlex.quote(text)
     signs = (f"\\U{ord(sign):08x}" if on_one_line(sign) != sign or sign in "'\\" else sign for sign in text)
     return f"$'{''.join(signs)}'"
+
+
+def _in_shell_json(value: Any) -> str:
+    """An object as JSON, as an argument of a command."""
+    return "'" + _in_code(value).replace("'", "\\u0027") + "'"
 
 
 def _in_code(value: Any) -> str:

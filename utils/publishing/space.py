@@ -33,6 +33,7 @@ CONFIG_FILE = "config.json"
 SPACE_FILES = ("README.md", CONFIG_FILE, *PAGE_FILES)  # all that a Space gets
 CODE_HOST = "https://cdn.jsdelivr.net/npm/"  # of transformers.js; the page knows what each file's digest must be
 MODEL_HOSTS = "https://huggingface.co https://*.huggingface.co https://*.hf.co"  # in the page's security policy
+DEMOS = "demos"  # in run.json: the Space of each model that the run was published as with one
 DTYPES = {"q8": "int8", "fp32": "fp32"}  # transformers.js's names for the precisions
 
 
@@ -98,7 +99,21 @@ def push_space(run: RunFolder, model: Publication, commit: str, space: Publicati
             )
 
     again = model._replace(tag=None).command(run)  # the commit has its tag by now
-    return explained(upload, space.repo_id, run, f"{model.repo_id} is published, its demo is not", again)
+    done = explained(upload, space.repo_id, run, f"{model.repo_id} is published, its demo is not", again)
+    record = run.read(RUN_FILE)
+    write_json(run.path / RUN_FILE, record | {DEMOS: record.get(DEMOS, {}) | {model.repo_id: space.repo_id}})
+    return done
+
+
+def published_space(run: RunFolder, model: Publication) -> str | None:
+    """The demo that an earlier push of `run` has published beside `model`, if it is still there.
+
+    Raises:
+        InputError: the Hub does not say.
+    """
+    space_id = run.read(RUN_FILE).get(DEMOS, {}).get(model.repo_id)
+    known = space_id and is_private(HfApi(), Publication(space_id, kind="space")) is not None
+    return space_id if known else None
 
 
 def write_space(run: RunFolder, folder: Path, model: str, commit: str) -> None:
