@@ -56,7 +56,7 @@ def test_a_run_leaves_exactly_these_files(finished_run, baseline_run):
         "trainer_state.json",
     }
     assert files(finished_run) == SHARED | encoder
-    assert files(baseline_run) == SHARED | {"baseline.skops"}
+    assert files(baseline_run) == SHARED | {"baseline.skops", "config.json"}
 
 
 def test_all_results_has_the_contracts_keys(finished_run, baseline_run):

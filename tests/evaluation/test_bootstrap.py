@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from metrics.multilabel_scores.multilabel_scores import multilabel_scores
-from utils.evaluation.bootstrap import SCORES, compare, intervals, resampled_scores
+from utils.evaluation.bootstrap import SCORES, compare, intervals, label_f1_intervals, resampled_scores
 
 
 def draw(seed=0, rows=300, decimals=2):
@@ -37,6 +38,16 @@ def test_intervals_hold_the_score_and_narrow_with_more_rows():
         wide[name] = high - low
     more = intervals(np.tile(gold, (16, 1)), np.tile(probabilities, (16, 1)), np.full(5, 0.45))
     assert more["f1_micro_ci_high"] - more["f1_micro_ci_low"] == pytest.approx(wide["f1_micro"] / 4, rel=0.2)
+
+
+def test_the_interval_of_a_label_is_that_of_its_f1_on_resamples_written_out():
+    gold, probabilities = draw()
+    found = label_f1_intervals(gold, probabilities, np.full(5, 0.45), resamples=50, seed=4)
+    drawn = np.random.default_rng(4).multinomial(300, np.full(300, 1 / 300), size=50)
+    rows = [np.repeat(np.arange(300), weights) for weights in drawn]
+    for label in range(5):
+        scores = [f1_score(gold[r, label], probabilities[r, label] >= 0.45, zero_division=0) for r in rows]
+        assert found[:, label] == pytest.approx(np.percentile(scores, [2.5, 97.5]), abs=1e-6)
 
 
 def test_a_better_model_is_told_from_luck():

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
 import run_finetune
 from utils.data.labels import GO_EMOTIONS
@@ -14,9 +13,8 @@ from utils.evaluation.calibration import (
     reliability,
 )
 from utils.evaluation.mistakes import confident_mistakes, confused_pairs
-from utils.evaluation.plots import most_frequent, plot_run
 from utils.model.classifiers import load_classifier
-from utils.run_folder import Predictions, RunFolder, read_json, write_json
+from utils.run_folder import Predictions, RunFolder, read_json
 
 
 def overconfident(rows=4000, labels=3):
@@ -100,14 +98,6 @@ def test_mistakes_and_confusions_are_those_of_the_decisions():
     ]
 
 
-def test_pictures_have_the_width_of_a_card(finished_run):
-    for path in (finished_run / "plots").glob("*.png"):
-        height, width, _ = imread(path).shape
-        assert width == 800
-        assert 300 <= height <= 900
-        assert imread(path)[:, :, :3].std() > 0.02  # something is drawn
-
-
 @pytest.mark.parametrize("method", ["temperature", "platt"])
 @pytest.mark.parametrize("value", [0, 1], ids=["no positive", "all positive"])
 def test_where_there_is_nothing_to_fit_probabilities_stay_as_they_are(method, value):
@@ -134,24 +124,3 @@ def test_labels_with_commas_are_told_apart_in_one_cell():
 
     assert cells(["a", "b", "c"]) == ("a,b", "c")
     assert cells(["a", "late, or lost", "ü"]) == ('["a", "late, or lost"]', '["ü"]')
-
-
-def test_pictures_of_any_names_and_any_number_of_labels(tmp_path):
-    """Names with signs that mean something to matplotlib, and 1,000 of them, of which the most frequent are drawn."""
-    odd = ["$10_to_$20", "a^$b", "x\ny", "\\frac{", "😀 %s", "_hidden", "n" * 300]
-    rng = np.random.default_rng(0)
-    gold = (rng.random((60, 1000)) < np.linspace(0.0, 0.5, 1000)).astype(float)
-    names = [*odd, *(f"label {number}" for number in range(len(odd), 1000))]
-    shown = most_frequent(gold)
-    assert len(shown) == 40
-    assert (np.diff(shown) > 0).all()
-    assert gold[:, shown].sum(axis=0).min() >= np.delete(gold, shown, axis=1).sum(axis=0).max()
-    for which in (slice(0, 1), slice(0, 2), slice(0, 7), slice(0, 1000)):
-        run = RunFolder(tmp_path / str(which.stop))
-        run.write_predictions("validation", names[which], Predictions(["text"] * 60, gold[:, which], gold[:, which]))
-        write_json(run.path / "thresholds.json", {"thresholds": dict.fromkeys(names[which], 0.5)})
-        plot_run(run)
-        pictures = {path.name: imread(path) for path in (run.path / "plots").iterdir()}
-        assert {picture.shape[1] for picture in pictures.values()} == {800}
-        assert max(picture.shape[0] for picture in pictures.values()) <= 1100
-        assert ("cooccurrence.png" in pictures) == (which.stop > 1)

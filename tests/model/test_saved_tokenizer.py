@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, pipeline
 
 from utils.data.encoding import encode
 from utils.model.loading import load_tokenizer
-from utils.model.saved_tokenizer import forget_use
+from utils.model.saved_tokenizer import forget_use, name_for_all
 
 WORDS = " ".join(["word", "and", "a", "day"] * 75)
 PRIVATE = ("is_local", "local_files_only", "name_or_path", "max_length", "truncation", "padding", "token")
@@ -34,6 +34,16 @@ def test_nothing_of_this_machine_or_of_one_run_is_saved(finished_run, tiny_bert)
         assert "_name_or_path" not in text
         assert str(tiny_bert) not in text
         assert str(finished_run) not in text
+
+
+def test_older_clients_know_the_class(finished_run, tmp_path):
+    """transformers 4 has no TokenizersBackend; 5 reads either name as the same class."""
+    stored = json.loads((finished_run / "tokenizer_config.json").read_text())
+    assert stored["tokenizer_class"] == "PreTrainedTokenizerFast"
+    for kind, name in (("TokenizersBackend", "PreTrainedTokenizerFast"), ("BertTokenizer", "BertTokenizer")):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(stored | {"tokenizer_class": kind}))
+        name_for_all(tmp_path)
+        assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == stored | {"tokenizer_class": name}
 
 
 def test_transformers_reads_what_it_read_before(finished_run, tiny_bert, tmp_path):

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -169,6 +170,35 @@ def test_the_code_in_the_card_prints_what_the_card_says(card, monkeypatch):
     with contextlib.redirect_stdout(output):
         exec(code.replace("user/my-emotions", folder.name), {})
     assert output.getvalue().strip() == said
+
+
+def test_the_request_in_the_card_is_what_text_embeddings_inference_takes(card):
+    """Its PredictRequest has inputs, truncate and raw_scores; it softmaxes several labels unless these are raw."""
+    kind, _, text = card
+    requests = [block for block in blocks(text, "bash") if block.startswith("curl ")]
+    if kind == "baseline":
+        assert requests == []
+        return
+    (arguments,) = map(shlex.split, requests)
+    assert arguments[:2] == ["curl", "127.0.0.1:8080/predict"]
+    body = json.loads(arguments[arguments.index("-d") + 1])
+    sentence = ModelCard(text).data.widget[0]["text"]
+    assert body == {"inputs": sentence, "truncate": True, "raw_scores": True}
+    said = " ".join(text.split())
+    assert "applies a softmax to several labels, which is wrong for this model, unless `raw_scores`" in said
+    assert ("it is predicted where raw is at or above 0" in said) == (kind != "unfolded")
+
+
+def test_the_card_says_of_the_pictures_what_they_say(card):
+    kind, _, text = card
+    said = " ".join(text.split("\n---\n", 1)[1].split())
+    if kind in ("unfolded", "baseline"):
+        assert "In the pictures: thresholds fitted on validation. ![" in said
+    else:
+        assert (
+            "In the pictures: thresholds fitted on validation; published at 0.5 by folding. Probabilities and" in said
+        )
+    assert "mind the support, and the intervals below." in said
 
 
 def test_the_recipe_in_the_card_is_the_runs(card, tmp_path):

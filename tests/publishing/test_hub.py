@@ -2,19 +2,23 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 import pytest
 from conftest import run_python
 from hub_server import CUT, Repo, serve
-from huggingface_hub import constants
+from huggingface_hub import ModelCard, constants, hf_hub_download
+from skops.io import get_untrusted_types, load
 
 import run_finetune
 import run_push
 from utils.console import InputError
 from utils.data.labels import GO_EMOTIONS
+from utils.model.baseline import TRUSTED_TYPES
 from utils.model.classifiers import load_classifier
 from utils.run_folder import read_json, write_json
 
@@ -168,10 +172,38 @@ def test_a_baseline_is_published_and_used_too(hub, baseline_run, tmp_path, refus
     assert push(hub, tmp_path, run, name="team/baseline").returncode == 0
     files = hub.files("team/baseline")
     assert "baseline.skops" in files
-    assert "library_name: sklearn" in files["README.md"].decode()
+    data = ModelCard(files["README.md"].decode()).data
+    assert (data.library_name, "skops" in data.tags) == ("sklearn", True)
     answer = on_hub(hub, tmp_path, "run_inference.py", "--model", "team/baseline", "fine", "--top_k", "2", token=None)
     assert len(json.loads(answer.stdout)["labels"]) == 2
     assert "only an encoder's thresholds" in refused("--fold_thresholds", "true", folder=run)
+
+
+def test_a_baseline_is_loaded_as_the_hubs_use_this_model_and_the_card_say(
+    hub, refused, baseline_run, tmp_path, monkeypatch
+):
+    """As model-libraries-snippets.ts of huggingface.js does: the file that config.json names, and skops.io.load."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "writer")
+    run = shutil.copytree(baseline_run, tmp_path / "baseline")
+    run_push.main([str(run), "--hub_model_id", "baseline"])
+    config = json.loads(hub.files("user/baseline")["config.json"])["sklearn"]
+    assert config["model_format"] == "skops"
+    assert config["environment"] == [f"{name}={version(name)}" for name in ("scikit-learn", "skops")]
+    texts, (classifier, thresholds) = config["example_input"]["data"], load_classifier(str(run))
+    file = hf_hub_download("user/baseline", config["model"]["file"])
+    assert set(get_untrusted_types(file=file)) <= set(TRUSTED_TYPES)
+    probabilities = load(file, trusted=get_untrusted_types(file=file)).predict_proba(texts)
+    expected = classifier.predict(texts)
+    assert probabilities.astype("float32").tolist() == expected.tolist()
+
+    card = hub.files("user/baseline")["README.md"].decode()
+    (lines,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    found: dict = {}
+    exec(lines, found)
+    assert list(found["scores"]) == list(classifier.labels)
+    assert list(found["scores"].values()) == probabilities[0].tolist()
+    assert found["predicted"] == [name for name, yes in zip(GO_EMOTIONS, expected[0] >= thresholds, strict=True) if yes]
 
 
 # --- who may publish, and who may read ------------------------------------------------------------------------------

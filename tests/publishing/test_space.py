@@ -190,6 +190,28 @@ def test_the_lines_for_onnxruntime_in_the_card_answer_as_the_run_does(hub, run, 
     assert list(found["scores"].values()) == sorted(found["scores"].values(), reverse=True)
 
 
+def test_the_lines_for_optimum_in_the_card_answer_as_the_run_does(hub, finished_run, tmp_path):
+    """It stands on transformers 4, and is run where OPTIMUM_PYTHON names a Python that has it."""
+    if not (python := os.environ.get("OPTIMUM_PYTHON")):
+        pytest.skip("OPTIMUM_PYTHON names no Python with optimum-onnx; docs/troubleshooting.md says how to make one")
+    run = shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    export_onnx(RunFolder(run))
+    push(run)
+    blocks = re.findall(r"```python\n(.*?)```", hub.files("user/emotions")["README.md"].decode(), re.DOTALL)
+    (lines,) = [block for block in blocks if "optimum" in block]
+    environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"HF_HUB_OFFLINE": "0", "HF_TOKEN": "writer", "PATH": os.environ["PATH"]}
+    command = [python, "-c", lines + "\nimport json; print(json.dumps(scores))"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {item["label"]: item["score"] for item in json.loads(done.stdout.splitlines()[-1])}
+    text = json.loads((run / "run.json").read_text())["examples"][0]["text"]
+    (expected,) = load_classifier(str(run), backend="onnx", precision="int8")[0].predict([text]).tolist()
+    assert [found[label] for label in GO_EMOTIONS] == pytest.approx(expected, abs=1e-5)
+
+
 def test_what_no_page_can_run_is_refused_before_anything_is_uploaded(hub, run, baseline_run):
     assert "holds a baseline, which no browser runs" in refused(baseline_run)
     assert "the demo decides at 0.5; add --fold_thresholds true" in refused(run, "--fold_thresholds", "false")

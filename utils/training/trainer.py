@@ -30,7 +30,7 @@ from utils.console import InputError
 from utils.data.encoding import encode, shortest_first
 from utils.evaluation.scores import compute_metrics as threshold_sweep
 from utils.model.head import head_parameters
-from utils.model.saved_tokenizer import forget_use
+from utils.model.saved_tokenizer import forget_use, name_for_all
 from utils.run_folder import CHECKPOINTS, LOGS, STATE_FILE, RunFolder
 from utils.training.batches import StepBatches
 from utils.training.checkpoints import mark_whole
@@ -205,6 +205,7 @@ class EmotionTrainer(Trainer):
             forget_use(tokenizer)
             self.save_model(str(folder))
             if self.args.should_save:
+                name_for_all(folder)
                 (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json says the same in the open
                 self.state.save_to_json(str(folder / STATE_FILE))
         self.accelerator.wait_for_everyone()
