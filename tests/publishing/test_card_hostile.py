@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 import run_baseline
 import run_finetune
 from utils.data.labels import on_one_line
-from utils.publishing.card import _markdown, _quoted, write_card
+from utils.publishing.card import _in_shell_json, _markdown, _quoted, write_card
 from utils.publishing.example import record_example
 from utils.run_folder import RunFolder, read_json, write_json
 
@@ -31,7 +31,8 @@ TEXTS = [
     "# heading of a text", "right to left \u202e txt", "zero\u200bwidth", "nul \x00 byte",
 ]  # fmt: skip
 
-OWN_CODE = {"baseline.skops", "skops.io.load", "predict_proba", "thresholds.json", "recipe.yaml"}
+OWN_CODE = {"baseline.skops", "skops.io.load", "predict_proba", "thresholds.json", "recipe.yaml", "config.json",
+            "skops.hub_utils", "huggingface_hub"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_front_matter_and_code_of_a_hostile_card_say_what_they_should(hostile):
     text = (hostile / "README.md").read_text(encoding="utf-8")
     data = ModelCard(text).data
     assert {item["text"] for item in data.widget} <= set(RunFolder(hostile).read_predictions("validation")[1].texts)
-    assert yaml.safe_load(text.split("---\n")[1])["tags"] == ["multi-label-classification"]
+    assert yaml.safe_load(text.split("---\n")[1])["tags"] == ["multi-label-classification", "skops"]
     code = {t.info: t.content for t in parsed(text) if t.type == "fence"}
     assert yaml.safe_load(code["yaml"])["max_features"] == 5000
     by_hand = next(t.content for t in parsed(text) if t.type == "fence" and "--set_threshold" in t.content)
@@ -107,6 +108,14 @@ def test_a_text_in_a_command_is_itself_and_on_one_line(text):
     assert "\n" not in _quoted(text)
     said = subprocess.run(["bash", "-c", f"printf %s {_quoted(text)}"], capture_output=True, check=True)
     assert said.stdout.decode() == text
+
+
+@pytest.mark.parametrize("text", [*LABELS, *TEXTS, "it's '$(id)'"])
+def test_a_request_in_a_command_holds_the_text_itself(text):
+    argument = _in_shell_json({"inputs": text})
+    assert argument.isprintable()
+    said = subprocess.run(["bash", "-c", f"printf %s {argument}"], capture_output=True, check=True)
+    assert json.loads(said.stdout) == {"inputs": text}
 
 
 # --- no path, whatever lies where -----------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_a_card_says_nothing_about_other_data(runs, kind):
         assert word.lower() not in text.lower(), word
     assert metadata_errors(text) == []
     data = ModelCard(text).data
-    assert data.tags == ["multi-label-classification"]
+    assert data.tags == ["multi-label-classification", *(["skops"] if kind == "baseline" else [])]
     assert data.eval_results[0].task_name == "Multi-label text classification"
     assert "a person has to decide" in " ".join(text.split())
 
