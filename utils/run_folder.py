@@ -70,7 +70,7 @@ FILES = (
     RunFile(f"{LOGS}/tensorboard", "checkpoints", False),  # what --report_to keeps here
     RunFile(f"{LOGS}/trackio", "checkpoints", False),
     RunFile(f"{LOGS}/wandb", "checkpoints", False),
-    RunFile(CONFIG_FILE, "training", True, "any"),
+    RunFile(CONFIG_FILE, "training", True, "any"),  # a baseline's, which the Hub alone reads, comes with the card
     RunFile("model.safetensors", "training", True, "torch"),
     RunFile("model-?????-of-?????.safetensors", "training", True, "torch"),
     RunFile("model.safetensors.index.json", "training", True, "torch"),

@@ -108,6 +108,7 @@ def test_a_run_that_is_folded_otherwise_gets_other_pictures(finished_run, tmp_pa
     said = texts_in(drawn["reliability"])
     assert "not calibrated" in said
     assert "scaling" not in said
+    assert "folded" not in said  # 0.5 moves no score
 
 
 def test_f1_has_intervals_and_a_label_that_no_text_has_has_no_bar(tmp_path, drawn):

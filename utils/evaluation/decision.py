@@ -72,7 +72,7 @@ def how_it_decides(stored: Mapping[str, Any]) -> str:
     Args:
         stored: thresholds.json.
     """
-    by_hand, folded = len(stored.get("set_by_hand", {})), "; published at 0.5 by folding"
+    by_hand = len(stored.get("set_by_hand", {}))
     thresholds = list(stored["thresholds"].values())
     if not any(stored.get("positives", {"": 1}).values()):
         said = "threshold 0.5, for validation has no label to fit on"
@@ -83,7 +83,16 @@ def how_it_decides(stored: Mapping[str, Any]) -> str:
     else:
         said = "thresholds fitted on validation"
     said += f", {by_hand:,} of {len(thresholds):,} set by hand" if by_hand else ""
-    return said + (folded if stored["folded"] and set(thresholds) != {0.5} else "")
+    return said + ("; published at 0.5 by folding" if is_moved_by_folding(stored) else "")
+
+
+def is_moved_by_folding(stored: Mapping[str, Any]) -> bool:
+    """Whether the published model's scores are others than the probabilities that the run has stored.
+
+    Args:
+        stored: thresholds.json.
+    """
+    return bool(stored["folded"]) and set(stored["thresholds"].values()) != {0.5}
 
 
 def training_results(run: RunFolder) -> dict[str, float]:

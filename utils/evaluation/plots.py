@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from utils.console import left_out
 from utils.data.labels import on_one_line
 from utils.evaluation.bootstrap import label_f1_intervals
 from utils.evaluation.calibration import BINS, cross_fitted, expected_calibration_error, reliability
-from utils.evaluation.decision import how_it_decides, stored_predictions
+from utils.evaluation.decision import how_it_decides, is_moved_by_folding, stored_predictions
 from utils.evaluation.scores import label_scores
 from utils.evaluation.thresholds import decide, micro_and_macro_f1
 from utils.run_folder import RUN_FILE, STATE_FILE, THRESHOLDS_FILE, RunFolder, whole_file
@@ -93,7 +93,7 @@ def threshold_curves(
     axis.axvline(0.5, color=GREY, lw=1, ls="--")
     axis.set(xlabel=x, ylabel="F1", xlim=(0, 1), ylim=(0, None))
     _describe(figure, f"F1 by threshold ({split})", f"The model itself has {decision}.")
-    axis.legend(fontsize=9, loc="lower center", edgecolor="white", framealpha=1)
+    axis.legend(fontsize=9, loc="best", edgecolor="white", framealpha=0.8)
     _save(figure, path)
 
 
@@ -229,7 +229,7 @@ def training_curves(path: Path, log_history: list[dict], loss: str, kept: float 
             axis.axvline(kept, color=GREY, lw=1, ls="--", label="model kept")
         axis.set(xlabel="epoch", ylim=(0, 1.1 * axis.get_ylim()[1]))
         axis.legend(frameon=False, fontsize=9)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     left.set_title("Loss", loc="left", fontsize=10)
     right.set_title("Micro-F1 on validation", loc="left", fontsize=10)
     caption = f"Minimised: {loss}. Calibration, thresholds and folding come after training."
@@ -262,11 +262,11 @@ def plot_run(run: RunFolder) -> None:
 
     if validation.gold.any():
         with _picture(folder, "threshold_curves") as path:
-            x = "one threshold for all labels" + (", before folding" if stored["folded"] else "")
+            x = "one threshold for all labels" + (", before folding" if is_moved_by_folding(stored) else "")
             threshold_curves(path, validation.gold, validation.probabilities, "validation", decision, x)
     if gold.any():
         with _picture(folder, "reliability") as path:
-            reliability_diagram(path, gold, *_calibration(run, split, stored["folded"]))
+            reliability_diagram(path, gold, *_calibration(run, split, is_moved_by_folding(stored)))
         shown = most_frequent(gold)
         of = len(names) if len(shown) < len(names) else None
         names, gold, probabilities, thresholds = (
@@ -286,7 +286,7 @@ def plot_run(run: RunFolder) -> None:
                 training_curves(path, state["log_history"], *_training(run, state))
 
 
-def _calibration(run: RunFolder, split: str, is_folded: bool) -> tuple[Mapping[str, np.ndarray], str, str]:
+def _calibration(run: RunFolder, split: str, is_moved: bool) -> tuple[Mapping[str, np.ndarray], str, str]:
     """Probabilities before and after the run's calibration, where it has one; then the split and what to say of them.
 
     A calibration is shown on rows that it was not fitted on; see `calibration_rows`.
@@ -303,7 +303,7 @@ def _calibration(run: RunFolder, split: str, is_folded: bool) -> tuple[Mapping[s
     else:
         caption += " Calibrated on validation."
         versions = {"as trained": trained.probabilities, METHODS[method]: run.read_predictions(split)[1].probabilities}
-    if is_folded:
+    if is_moved:
         caption += " From before the thresholds were folded in: the published scores are no probabilities."
     return versions, split, caption
 

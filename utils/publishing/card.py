@@ -27,7 +27,7 @@ from utils.arguments import (
 from utils.console import left_out
 from utils.data.corrections import changes_in
 from utils.data.labels import GO_EMOTIONS, on_one_line
-from utils.evaluation.decision import current_arguments, how_it_decides
+from utils.evaluation.decision import current_arguments, how_it_decides, is_moved_by_folding
 from utils.evaluation.report import markdown_table
 from utils.publishing.example import examples, is_known
 from utils.run_folder import (
@@ -207,6 +207,7 @@ def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None 
         "unfitted": len(unfitted),
         "is_fixed": thresholds["strategy"] == "fixed",
         "pictured": how_it_decides(thresholds),
+        "is_moved": is_moved_by_folding(thresholds),
         "raw_scores_request": example and _in_shell_json({"inputs": example, "truncate": True, "raw_scores": True}),
         "split": "test" if split == "test" else "validation",
         "rows": {name: f"{count:,}" for name, count in dataset["rows"].items()},

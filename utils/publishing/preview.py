@@ -40,6 +40,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
         pass
 
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the reader has left
+            super().handle()
+
     def do_GET(self) -> None:
         host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
         # A stranger's page whose name leads to this machine would ask under that name.
@@ -53,8 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         if self.command == "GET":
-            with suppress(ConnectionError):  # the reader has left
-                self.wfile.write(content)
+            self.wfile.write(content)
 
     do_HEAD = do_GET  # noqa: N815
 
