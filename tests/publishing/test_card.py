@@ -25,7 +25,9 @@ from utils.arguments import (
     as_recorded,
     parse_arguments,
 )
+from utils.data.labels import GO_EMOTIONS
 from utils.data.splits import GO_EMOTIONS_SHA256, describe
+from utils.model.classifiers import load_classifier
 from utils.publishing.card import write_card
 from utils.publishing.example import record_example
 from utils.run_folder import RunFolder, read_json, write_json
@@ -168,8 +170,13 @@ def test_the_code_in_the_card_prints_what_the_card_says(card, monkeypatch):
     monkeypatch.chdir(folder.parent)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        exec(code.replace("user/my-emotions", folder.name), {})
+        exec(code.replace("user/my-emotions", folder.name), found := {})
     assert output.getvalue().strip() == said
+    texts = ["so happy today", "so happy " * 100]  # of which the second is too long
+    expected = load_classifier(folder)[0].predict(texts)
+    for answer, scores in zip(found["classifier"](texts, top_k=None, truncation=True), expected, strict=True):
+        by_label = {item["label"]: item["score"] for item in answer}
+        assert [by_label[label] for label in GO_EMOTIONS] == pytest.approx(scores.tolist(), abs=1e-5)
 
 
 def test_the_request_in_the_card_is_what_text_embeddings_inference_takes(card):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, encoder_configs, refold
+from conftest import ROOT, encoder_configs, file_rows, refold
 from hub_server import Repo, serve
 from huggingface_hub import constants
 from tokenizers import ByteLevelBPETokenizer
@@ -26,6 +26,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 import run_push
 from utils.console import InputError
 from utils.data.labels import GO_EMOTIONS, label_maps
+from utils.data.splits import DEMO_FOLDER
 from utils.model.classifiers import load_classifier
 from utils.model.folding import CONFIG_KEY
 from utils.publishing import preview
@@ -89,6 +90,7 @@ SENTENCES = [
     "Sorry, my mistake.",
     "ugh, traffic again; I give up…",
 ]
+SENTENCES[10:10] = [row["text"] for row in file_rows(DEMO_FOLDER / "validation.csv")[:30]]
 EXPLAINED = [GO_EMOTIONS[3], GO_EMOTIONS[17]]
 HOSTILE_TEXT = "<img src=x onerror=globalThis.ran=1> <script>globalThis.ran=2</script> <b>so</b> & &amp; happy"
 HOSTILE_LABEL = "<img src=x onerror=globalThis.ran=3>&lt;"
