@@ -1,5 +1,6 @@
 """The pictures: what is drawn for each kind of run, and what stands in them, read from each figure as it is saved."""
 
+import re
 import shutil
 
 import numpy as np
@@ -74,6 +75,9 @@ def test_pictures_have_the_width_of_a_card(finished_run, baseline_run):
 def test_the_decision_is_named_and_folding_only_where_it_changes_something(strategy, threshold, stored, said):
     content = {"strategy": strategy, "thresholds": {"a": threshold, "b": threshold}, **stored}
     assert how_it_decides(content | {"folded": False}) == said
+    one = {"strategy": "global", "thresholds": {"a": 0.33}, "folded": False}
+    assert how_it_decides(one) == "threshold 0.33, fitted on validation"
+    assert how_it_decides(one | {"set_by_hand": {"a": 0.33}}) == "threshold 0.33, set by hand"
     folding = "" if threshold == 0.5 else "; published at 0.5 by folding"
     assert how_it_decides(content | {"folded": True}) == said + folding
 
@@ -108,7 +112,7 @@ def test_a_run_that_is_folded_otherwise_gets_other_pictures(finished_run, tmp_pa
     said = texts_in(drawn["reliability"])
     assert "not calibrated" in said
     assert "scaling" not in said
-    assert "folded" not in said  # 0.5 moves no score
+    assert "folding" not in said  # 0.5 moves no score
 
 
 def test_f1_has_intervals_and_a_label_that_no_text_has_has_no_bar(tmp_path, drawn):
@@ -169,6 +173,8 @@ def test_what_has_no_label_has_no_picture(tmp_path, drawn):
     drawn.clear()
     plot_run(scored(tmp_path / "one", ["a"], {"validation": draw(30, 1)}))
     assert set(drawn) == {"threshold_curves", "per_label_f1", "reliability"}
+    for figure in drawn.values():
+        assert not re.search(r"all labels|micro|macro|thresholds", texts_in(figure))
 
 
 def test_training_curves_show_what_was_logged_and_which_model_was_kept(finished_run, tmp_path, drawn):

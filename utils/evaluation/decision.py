@@ -73,17 +73,20 @@ def how_it_decides(stored: Mapping[str, Any]) -> str:
         stored: thresholds.json.
     """
     by_hand = len(stored.get("set_by_hand", {}))
+    folding = "; published at 0.5 by folding" if is_moved_by_folding(stored) else ""
     thresholds = list(stored["thresholds"].values())
     if not any(stored.get("positives", {"": 1}).values()):
         said = "threshold 0.5, for validation has no label to fit on"
     elif stored["strategy"] == "fixed":
         said = "threshold 0.5"
+    elif len(thresholds) == 1:
+        return f"threshold {thresholds[0]:.2f}, {'set by hand' if by_hand else 'fitted on validation'}{folding}"
     elif stored["strategy"] == "global" and not by_hand:
         said = f"one threshold for all labels, {thresholds[0]:.2f}, fitted on validation"
     else:
         said = "thresholds fitted on validation"
     said += f", {by_hand:,} of {len(thresholds):,} set by hand" if by_hand else ""
-    return said + ("; published at 0.5 by folding" if is_moved_by_folding(stored) else "")
+    return said + folding
 
 
 def is_moved_by_folding(stored: Mapping[str, Any]) -> bool:

@@ -84,7 +84,8 @@ def threshold_curves(
     figure, (axis,) = _figure(3.9)
     thresholds = np.linspace(0.01, 0.99, 99)
     curves = [micro_and_macro_f1(gold, probabilities >= threshold) for threshold in thresholds]
-    for key, name, colour in (("f1_micro", "micro-F1", BLUE), ("f1_macro", "macro-F1", ORANGE)):
+    kinds = [("f1_micro", "micro-F1", BLUE), ("f1_macro", "macro-F1", ORANGE)]
+    for key, name, colour in kinds if gold.shape[1] > 1 else [("f1_micro", "F1", BLUE)]:
         scores = np.array([curve[key] for curve in curves])
         best = scores.argmax()
         label = f"{name}: {scores[best]:.3f} at {thresholds[best]:.2f}, {scores[49]:.3f} at 0.50"
@@ -162,7 +163,7 @@ def reliability_diagram(
     below.set(xlabel="probability", ylabel="count", yscale="log", xlim=(0, 1), ylim=(0.5, 4 * gold.size))
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
     below.yaxis.set_minor_formatter(NullFormatter())
-    _describe(figure, f"Reliability over all labels ({split})", caption)
+    _describe(figure, f"Reliability{' over all labels' if gold.shape[1] > 1 else ''} ({split})", caption)
     axis.legend(frameon=False, fontsize=9, loc="upper left")
     _save(figure, path)
 
@@ -262,7 +263,9 @@ def plot_run(run: RunFolder) -> None:
 
     if validation.gold.any():
         with _picture(folder, "threshold_curves") as path:
-            x = "one threshold for all labels" + (", before folding" if is_moved_by_folding(stored) else "")
+            x = ("one threshold for all labels" if len(names) > 1 else "threshold") + (
+                ", before folding" if is_moved_by_folding(stored) else ""
+            )
             threshold_curves(path, validation.gold, validation.probabilities, "validation", decision, x)
     if gold.any():
         with _picture(folder, "reliability") as path:
@@ -304,7 +307,7 @@ def _calibration(run: RunFolder, split: str, is_moved: bool) -> tuple[Mapping[st
         caption += " Calibrated on validation."
         versions = {"as trained": trained.probabilities, METHODS[method]: run.read_predictions(split)[1].probabilities}
     if is_moved:
-        caption += " From before the thresholds were folded in: the published scores are no probabilities."
+        caption += " From before folding: the published scores are no probabilities."
     return versions, split, caption
 
 
