@@ -8,9 +8,6 @@ Without --config, recipes/baseline.yaml is the recipe; arguments override it.
 """
 
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +61,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.data.splits import describe, label_names, load_splits, stratified_subset
     from utils.evaluation.report import results_table, score, write_report
     from utils.evaluation.thresholds import fit_thresholds
-    from utils.model.baseline import label_probabilities
+    from utils.model.baseline import in_a_sentence, label_probabilities
     from utils.publishing.finish import finish_run
     from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, digest, write_bytes
 
@@ -123,23 +120,6 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     finish_run(run)
     say(f"\n{results_table([run])}\n\nEverything is in {run}.")
     return results
-
-
-@contextmanager
-def in_a_sentence(dataset_name: str) -> Iterator[None]:
-    """What scikit-learn has to say: texts without a single word are refused with the name of the data, and labels that
-    no training row carries, or every one, which the first lines of a run show, are passed over."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
-            yield
-    except ValueError as error:
-        if "empty vocabulary" not in str(error):
-            raise
-        raise InputError(
-            f"{dataset_name}: no training text holds a word of two letters or more, and TF-IDF counts nothing else; an "
-            "encoder also reads other signs (run_finetune.py)."
-        ) from error
 
 
 if __name__ == "__main__":

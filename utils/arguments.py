@@ -28,7 +28,7 @@ from utils.run_folder import LOGS, RunFolder
 
 _PLACES = (
     "dataset_name", "label_names", "corrections", "model_name_or_path", "output_dir", "resume_from_checkpoint",
-    "teacher",
+    "teacher", "judge",
 )  # fmt: skip
 HUB_DATASET = "google-research-datasets/go_emotions"
 
@@ -47,8 +47,8 @@ DECISIVE = (
     "label_smoothing_factor", "neftune_noise_alpha", "train_sampling_strategy", "dataloader_drop_last",
     "metric_for_best_model", "greater_is_better",
 )  # fmt: skip
-# Of the arguments that a card shows
-_MAY_BE_PATHS = ("dataset_name", "label_names", "corrections", "model_name_or_path", "teacher")
+# Of the arguments that others come to see.
+_MAY_BE_PATHS = ("dataset_name", "label_names", "corrections", "model_name_or_path", "teacher", "judge")
 _UNDECISIVE = ("precision", "early_stopping_patience", "overwrite_repo")  # of FinetuneArguments' own
 
 # What each epoch is scored by: see `compute_metrics` in utils/evaluation/scores.py.

@@ -23,6 +23,7 @@ from datasets import (
     Features,
     List,
     Value,
+    concatenate_datasets,
     load_dataset,
     load_from_disk,
 )
@@ -143,6 +144,19 @@ def _features(names: Sequence[str]) -> Features:
 def label_names(splits: DatasetDict) -> list[str]:
     """The label names, in the order of their ids."""
     return splits["train"].features["labels"].feature.names
+
+
+def pooled(splits: DatasetDict, wanted: Sequence[str]) -> Dataset:
+    """The rows of several splits, one after the other, with their split's name in the column `split`.
+
+    Raises:
+        InputError: the dataset does not have such a split.
+    """
+    if missing := [name for name in wanted if name not in splits]:
+        raise InputError(f"The dataset has no {' and no '.join(missing)} split; it has {', '.join(splits)}.")
+    return concatenate_datasets(
+        [splits[name].add_column("split", [name] * len(splits[name])) for name in dict.fromkeys(wanted)]
+    )
 
 
 def stratified_subset(dataset: Dataset, size: int | None, seed: int) -> Dataset:

@@ -76,7 +76,7 @@ def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray, strategy: str, m
             are each label's own F1 optimum; those for micro maximise the pooled F1 over all labels jointly.
 
     `per_label` trusts every gold label at the threshold, and overfits a label that has a dozen of them. `expected_f1`
-    learns three numbers a label (see `_calibrate`), takes the calibrated probabilities of all rows for the truth and
+    learns three numbers a label (see `calibrated`), takes the calibrated probabilities of all rows for the truth and
     finds the same optimum there, as Lipton, Elkan and Naryanaswamy (2014) do. For micro-F1, whose optimum is one
     threshold for all labels wherever they are calibrated alike, a label's threshold is drawn towards the global one,
     the more the fewer positives it has. docs/results.md compares the strategies on halves of validation.
@@ -92,7 +92,7 @@ def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray, strategy: str, m
         return np.full(num_labels, best(gold, probabilities))
     if strategy in ("per_label", "expected_f1"):
         fit = _best_joint_micro if metric == "f1_micro" else _best_by_label
-        truth = _calibrate(gold, probabilities) if strategy == "expected_f1" else gold
+        truth = calibrated(gold, probabilities) if strategy == "expected_f1" else gold
         thresholds = fit(truth, probabilities)
         if strategy == "expected_f1" and metric == "f1_micro":
             trust = gold.sum(axis=0) / (gold.sum(axis=0) + 10)
@@ -105,7 +105,7 @@ def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray, strategy: str, m
     raise ValueError(f"unknown threshold strategy {strategy!r}; accepted: {', '.join(STRATEGIES)}")
 
 
-def _calibrate(gold: np.ndarray, probabilities: np.ndarray, ridge: float = 0.01, rounds: int = 20) -> np.ndarray:
+def calibrated(gold: np.ndarray, probabilities: np.ndarray, ridge: float = 0.01, rounds: int = 20) -> np.ndarray:
     """Calibrated probabilities, each label by its own beta calibration (Kull, Silva Filho and Flach 2017).
 
     log-odds = a·log p − b·log(1 − p) + c, fitted by Newton's method to the logistic loss plus `ridge`/2 times the

@@ -1,8 +1,10 @@
 """TF-IDF and logistic regression, as `run_baseline.py` saves them in a file of skops, which runs nothing when read."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -111,3 +113,20 @@ def label_probabilities(pipeline: Any, texts: Sequence[str], labels: Sequence[st
     `several_columns` in metrics/multilabel_scores.
     """
     return pipeline.predict_proba(texts)[:, : len(labels)]
+
+
+@contextmanager
+def in_a_sentence(dataset_name: str) -> Iterator[None]:
+    """What scikit-learn has to say: texts without a single word are refused with the name of the data, and labels that
+    no training row carries, or every one, which the first lines of a run show, are passed over."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+            yield
+    except ValueError as error:
+        if "empty vocabulary" not in str(error):
+            raise
+        raise InputError(
+            f"{dataset_name}: no training text holds a word of two letters or more, and TF-IDF counts nothing else; an "
+            "encoder also reads other signs (run_finetune.py)."
+        ) from error

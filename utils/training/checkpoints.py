@@ -94,9 +94,9 @@ def learned_from(
     return {
         "dataset": data,
         "label_names": list(names),
-        "model_name_or_path": {"name": base_model} if base_model else _identity(model_path),
+        "model_name_or_path": {"name": base_model} if base_model else identity(model_path),
         **decisive(data_args, model_args, args),
-        "teacher": [_identity(teacher) for teacher in args.teacher or []],
+        "teacher": [identity(teacher) for teacher in args.teacher or []],
     }
 
 
@@ -112,19 +112,24 @@ def require_same_origin(checkpoint: str | None, origin: Mapping[str, Any]) -> No
     """
     if checkpoint is None:
         return
-    folder, now = Path(checkpoint), json.loads(json.dumps(origin, default=str))
+    folder = Path(checkpoint)
     if (folder / ORIGIN_FILE).is_file():
         then = read_json(folder / ORIGIN_FILE)
     else:
         say(f"{folder} was written by an earlier version, which did not note what it has learned from; it is trusted.")
         kept = read_json(folder / CONFIG_FILE).get("id2label") if (folder / CONFIG_FILE).is_file() else None
         then = {"label_names": [kept[index] for index in sorted(kept, key=int)]} if kept else {}
-    differing = [_difference(name, then[name], now[name]) for name in now if name in then]
-    if any(differing):
+    if differing := differences(then, origin):
         raise InputError(
             f"--resume_from_checkpoint {folder}: it has learned from something else ("
-            f"{'; '.join(filter(None, differing))}); resume it with what it was started with, or start another run."
+            f"{'; '.join(differing)}); resume it with what it was started with, or start another run."
         )
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What to say of the values that two origins both have and that differ; see `learned_from`."""
+    now = json.loads(json.dumps(now, default=str))
+    return [said for name in now if name in then and (said := _difference(name, then[name], now[name]))]
 
 
 def _difference(name: str, then: Any, now: Any) -> str | None:
@@ -158,7 +163,7 @@ def _is_identity(value: Any) -> bool:
     return isinstance(value, dict) and "name" in value
 
 
-def _identity(name: str) -> dict[str, str]:
+def identity(name: str) -> dict[str, str]:
     """Of a model: its name, and in a folder, wherever that lies, a digest of the files that decide what it answers."""
     folder = Path(name).expanduser()
     if not folder.is_dir():

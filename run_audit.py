@@ -1,0 +1,144 @@
+"""Find the labels of a dataset that are wrong, missing or disputed, and how good any model can be on them.
+
+    python run_audit.py --dataset_name tickets.csv --baseline --output_dir outputs/tickets_audit     # in seconds
+    python run_audit.py --config recipes/minilm.yaml --folds 2 --output_dir outputs/goemotions_audit
+    python run_audit.py --dataset_name demo --config recipes/quickstart.yaml --output_dir outputs/demo_audit
+    python run_audit.py --config recipes/minilm.yaml --judge outputs/quickstart --output_dir outputs/goemotions_audit
+
+Takes the arguments of run_finetune.py. Each row is judged by a model that has seen neither its labels nor those of a
+text like it. Open OUTPUT_DIR/report.html to review what was found, and train on what you have corrected with
+`--corrections corrections.csv`. An audit that was stopped goes on with the same command.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.command_line import check_ranges, refuse
+from utils.console import InputError, one_sentence_errors, say
+from utils.locks import one_job
+from utils.machine import is_main_process, leave_together
+
+RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
+SPLITS = ("train", "validation", "test")
+# Of the arguments, what the probabilities hang on beside what a training learns from.
+DECISIVE = (
+    "baseline", "folds", "audit_splits", "max_train_samples", "max_eval_samples", "seed", "num_train_epochs",
+    "max_steps",
+)  # fmt: skip
+NOT_FOR_AN_AUDIT = {
+    "taxonomy": "--taxonomy groups labels; an audit is of those that the data has.",
+    "teacher": "--teacher names models that may know the labels by heart; for another opinion take --judge.",
+    "resume_from_checkpoint": "--resume_from_checkpoint is not needed: the same command goes on by itself.",
+    "push_to_hub": "--push_to_hub: an audit is not published.",
+}
+
+
+@dataclass
+class AuditArguments:
+    """Who judges, and what."""
+
+    folds: int = field(default=5, metadata={"help": "models that share the judging; each learns from all other folds"})
+    baseline: bool = field(
+        default=False, metadata={"help": "judge by TF-IDF and logistic regression, in seconds, in place of the encoder"}
+    )
+    judge: list[str] | None = field(
+        default=None, metadata={"help": "further opinions: models trained on other labels of the same names"}
+    )
+    audit_splits: list[str] = field(
+        default_factory=lambda: ["train"], metadata={"help": "what is judged: train, validation, test"}
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"folds": (2, 100)})
+        if unknown := [name for name in self.audit_splits if name not in SPLITS]:
+            raise InputError(f"--audit_splits names {', '.join(unknown)}; accepted: {', '.join(SPLITS)}.")
+        if not self.audit_splits:
+            raise InputError(f"--audit_splits is empty; accepted: {', '.join(SPLITS)}.")
+
+
+@one_job()
+def main(argv: list[str] | None = None) -> Path:
+    # 1. Arguments, checked before all libraries are imported, and a folder that holds this audit or none.
+    from utils.arguments import (
+        CardArguments,
+        DataArguments,
+        FinetuneArguments,
+        ModelArguments,
+        OutputArguments,
+        ThresholdArguments,
+        parse_arguments,
+        shown_names,
+    )
+
+    finetuning = (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
+    kinds = (*finetuning, OutputArguments, AuditArguments)
+    parts = parse_arguments(kinds, argv, __doc__, RECIPE)
+    data_args, model_args, _, _, args, output_args, audit_args = parts
+
+    from utils.auditing.findings import find
+    from utils.auditing.folder import FOLDS, REPORT_FILE, begin, open_folder
+    from utils.auditing.folds import deal, opinion, out_of_fold
+    from utils.auditing.judges import baseline_judge, encoder_judge, has_learned_from
+    from utils.auditing.tables import summary, write_audit
+    from utils.data.labels import multi_hot
+    from utils.data.splits import describe, label_names, load_splits, pooled, stratified_subset
+    from utils.model.loading import load_for_training, load_tokenizer, resolve_model
+    from utils.training.checkpoints import learned_from
+
+    asked = {**vars(data_args), **vars(model_args), **vars(args), **vars(audit_args)}
+    refuse([sentence for name, sentence in NOT_FOR_AN_AUDIT.items() if asked[name]])
+    judges = audit_args.judge or []
+    shown = asked | shown_names(data_args, model_args, audit_args)
+    folder = open_folder(args.output_dir, data_args.dataset_name, model_args.model_name_or_path, *judges)
+    say(args.layout())
+
+    # 2. The rows to be judged.
+    splits = load_splits(data_args, args.seed)
+    dataset, names = describe(data_args, splits, args.seed), label_names(splits)
+    splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
+    splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
+    rows = pooled(splits, audit_args.audit_splits)
+    gold = multi_hot(rows["labels"], len(names))
+
+    # 3. Their folds, and who judges: a model that learns from the other folds.
+    fold_of = deal(rows["text"], gold, audit_args.folds, args.seed)
+    if audit_args.baseline:
+        judge = baseline_judge(dataset["name"])
+        origin = {"dataset": dataset, "label_names": names}
+    else:
+        model_path, base_model = resolve_model(model_args.model_name_or_path)
+        origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args)
+        tokenizer = load_tokenizer(model_path, model_args.trust_remote_code)
+        settings = (args.init_head_bias, model_args.pooling, model_args.trust_remote_code)
+        judge = encoder_judge(args, tokenizer, lambda train: load_for_training(model_path, tokenizer, train, *settings))
+    origin |= {name: asked[name] for name in DECISIVE}
+    question = begin(folder, origin, output_args.overwrite_output_dir)
+
+    # 4. What models say that have learned from other data, and what those say that have not seen a row's labels.
+    for name in judges:
+        if has_learned_from(name, dataset["sha256"]):
+            say(f"--judge {name} has learned from these very labels: what it says of train is no independent opinion.")
+    opinions = {name: opinion(name, rows["text"], names, args.device, folder / FOLDS, question) for name in judges}
+    probabilities = out_of_fold(rows, fold_of, judge, folder / FOLDS, question)
+    if not is_main_process():
+        leave_together()
+        return folder
+
+    # 5. Suspicions, error rates, agreement; tables of them, and a page to review them.
+    findings = find(rows["text"], gold, fold_of, probabilities, opinions)
+    about = {
+        "dataset": {"name": dataset["hub_id"] or shown["dataset_name"], "sha256": dataset["sha256"]},
+        "judged_by": "baseline" if audit_args.baseline else base_model or shown["model_name_or_path"],
+        "judges": shown["judge"] or [],
+        "folds": audit_args.folds,
+    }
+    sentences = summary(names, findings)
+    write_audit(folder, rows, names, findings, sentences, about)
+    say("\n" + "\n".join(sentences))
+    say(f"\nEverything is in {folder}; open {folder / REPORT_FILE} to review the suspects.")
+    return folder
+
+
+if __name__ == "__main__":
+    with one_sentence_errors():
+        main()
