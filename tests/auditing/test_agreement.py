@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from utils.auditing.agreement import agreement, copies_of
+from utils.auditing.agreement import agreement, best_answer, copies_of
 from utils.data.labels import multi_hot
 
 
@@ -36,8 +36,22 @@ def test_scores_are_those_of_each_row_against_another_copy():
     assert found.copies["f1_macro"].value == pytest.approx((by_label[0, :3] / by_label[1, :3]).mean())
     assert found.equal == pytest.approx(equal / start)
     assert found.model["f1_micro"].value == pytest.approx(2 * (gold & decided).sum() / (gold.sum() + decided.sum()))
+    for name in ("f1_micro", "f1_macro"):
+        assert found.best[name].value > max(found.copies[name].value, found.model[name].value)
     for score in (*found.copies.values(), *found.model.values()):
         assert score.low < score.value < score.high
+
+
+def test_no_answer_scores_more_than_the_best_one():
+    draw = np.random.default_rng(2)
+    sizes = np.array([2, 3, 2])
+    given = np.stack([draw.binomial(size, 0.5, size=3) for size in sizes])
+
+    def score(answer):
+        return 2 * (given * answer).sum() / (given.sum() + (answer * sizes[:, None]).sum())
+
+    every = (np.array(bits).reshape(3, 3) for bits in itertools.product([0, 1], repeat=9))
+    assert score(best_answer(given, sizes)) == pytest.approx(max(score(answer) for answer in every))
 
 
 def test_without_copies_there_is_nothing_to_say():

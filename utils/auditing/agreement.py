@@ -1,7 +1,8 @@
 """How far labels agree with themselves: texts that stand several times in the data, copy against copy.
 
-Who labelled one copy did not know the labels of the other. What one set of labels scores against the other is about
-what any model can score on such rows, and, as far as these are like the rest, on all.
+Who labelled one copy did not know the labels of the other: one against the other is how well a second rater does. A
+model, which gives equal texts equal labels, can do better, by giving what most raters give, but not better than with
+the best labels for each text. These bound what can be scored on such rows, and on all as far as they are alike.
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,10 @@ class Score(NamedTuple):
 class Agreement(NamedTuple):
     """Of the copies of equal texts: how many there are, and what their labels score.
 
-    `copies` is what the labels of a row score against those of another copy, drawn at random; `model` what decisions
-    score against the labels of the same rows; both by `f1_micro` and `f1_macro`. Scores are missing where no text
-    stands twice. `equal`: how often a row and another copy carry exactly the same labels.
+    All are scored against the labels that the rows carry, by `f1_micro` and `f1_macro`: `copies` are the labels of
+    another copy, drawn at random; `model` the model's; `best` for each text the labels that score highest, which no
+    model can exceed. Scores are missing where no text stands twice. `equal`: how often a row and another copy carry
+    exactly the same labels.
     """
 
     texts: int
@@ -34,6 +36,7 @@ class Agreement(NamedTuple):
     equal: float
     copies: dict[str, Score]
     model: dict[str, Score]
+    best: dict[str, Score]
 
 
 def copies_of(texts: Sequence[str]) -> list[list[int]]:
@@ -54,7 +57,7 @@ def agreement(groups: Sequence[Sequence[int]], gold: np.ndarray, decided: np.nda
         gold, decided: zeros and ones, shape (rows, labels); the model's decisions must be out of fold.
     """
     if not groups:
-        return Agreement(0, 0, float("nan"), {}, {})
+        return Agreement(0, 0, float("nan"), {}, {}, {})
     sizes = np.array([len(rows) for rows in groups])
     given = np.stack([gold[rows].sum(axis=0) for rows in groups]).astype(np.float64)  # (texts, labels): copies with it
     predicted = np.stack([decided[rows].sum(axis=0) for rows in groups]).astype(np.float64)
@@ -86,4 +89,31 @@ def agreement(groups: Sequence[Sequence[int]], gold: np.ndarray, decided: np.nda
         equal=float(same / sizes.sum()),
         copies=scores(given * (given - 1) / others, given),
         model=scores(hits, (given + predicted) / 2),
+        best={
+            name: scores(given * answer, (given + answer * sizes[:, None]) / 2)[name]
+            for name, answer in (("f1_micro", best_answer(given, sizes)), ("f1_macro", _best_by_label(given, sizes)))
+        },
     )
+
+
+def best_answer(given: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """For each text the labels with the highest micro-F1 against those of all its copies; boolean, (texts, labels).
+
+    At the optimum F, a label is worth giving where more than F / 2 of the copies carry it. Each guess of F gives labels
+    whose F1 is the next one, until it rises no more (Dinkelbach 1967).
+
+    Args:
+        given: how many copies carry each label, shape (texts, labels).
+        sizes: how many copies there are, shape (texts,).
+    """
+    best, answer = -1.0, np.zeros(given.shape, dtype=bool)
+    while True:
+        guess = given / sizes[:, None] > max(best, 0.0) / 2
+        score = float(f1_scores((given * guess).sum(), (guess * sizes[:, None]).sum(), given.sum()))
+        if score <= best:
+            return answer
+        best, answer = score, guess
+
+
+def _best_by_label(given: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    return np.column_stack([best_answer(given[:, [label]], sizes) for label in range(given.shape[1])])

@@ -2,6 +2,7 @@
 learned from something else."""
 
 import copy
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,10 +44,12 @@ def encoder_judge(
 
     def judge(train: Dataset, texts: Sequence[str]) -> np.ndarray:
         set_seed(args.seed)
-        trainer = EmotionTrainer(
-            model=new_model(train), args=own, train_dataset=train, processing_class=tokenizer, compute_metrics=None
-        )
-        trainer.train()
+        with tempfile.TemporaryDirectory() as scratch:  # for what the Trainer writes nevertheless
+            own.output_dir = scratch
+            trainer = EmotionTrainer(
+                model=new_model(train), args=own, train_dataset=train, processing_class=tokenizer, compute_metrics=None
+            )
+            trainer.train()
         model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
         say(f"asking it about {len(texts):,} rows …")
         return predict_together(EncoderClassifier(model, tokenizer), texts)

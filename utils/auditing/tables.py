@@ -69,6 +69,7 @@ def write_audit(
             "equal": None if np.isnan(agreed.equal) else agreed.equal,
             "copies": {name: score._asdict() for name, score in agreed.copies.items()},
             "model": {name: score._asdict() for name, score in agreed.model.items()},
+            "best": {name: score._asdict() for name, score in agreed.best.items()},
         },
     }
     write_json(folder / SUMMARY_FILE, {**about, **summed})
@@ -177,9 +178,10 @@ def summary(names: Sequence[str], findings: Findings) -> list[str]:
         sentences.append(
             f"{agreed.texts:,} texts stand several times ({agreed.rows:,} rows). The labels of one copy against those "
             f"of another: micro-F1 {_with_interval(agreed.copies['f1_micro'])}, macro-F1 "
-            f"{_with_interval(agreed.copies['f1_macro'])}, exactly equal in {agreed.equal:.0%}; the model on these "
-            f"rows: {_with_interval(agreed.model['f1_micro'])} and {_with_interval(agreed.model['f1_macro'])}. No "
-            "model can be expected to score much more on such rows than one copy does against another."
+            f"{_with_interval(agreed.copies['f1_macro'])}, exactly equal in {agreed.equal:.0%}. The model on these "
+            f"rows: {_with_interval(agreed.model['f1_micro'])} and {_with_interval(agreed.model['f1_macro'])}. With "
+            "the best labels for each text, and no model can do better there: "
+            f"{_with_interval(agreed.best['f1_micro'])} and {_with_interval(agreed.best['f1_macro'])}."
         )
     else:
         sentences.append("No text stands twice, so how far the labels agree with themselves is not known.")
