@@ -3,7 +3,6 @@
 import argparse
 import copy
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from transformers.trainer_utils import SaveStrategy
 from utils.command_line import check_ranges, out_of_range, refuse, with_home
 from utils.console import InputError
 from utils.machine import bf16_pays, has_accelerator, share_cores
-from utils.recipe import as_tokens, read_recipe
+from utils.recipe import as_tokens, read_recipe, refuse_unknown
 from utils.reporting import keep_logs_in, reporting_problems
 from utils.run_folder import LOGS, RunFolder
 
@@ -478,10 +477,10 @@ def parse_arguments(
     """
     parser = Parser(dataclass_types, description, recipe)
     command_line, unknown = parser.parse_known_args(argv)
-    _refuse_unknown([item for item in unknown if item.startswith("--")] or unknown, parser, "the command line")
+    refuse_unknown([item for item in unknown if item.startswith("--")] or unknown, parser.keys(), "the command line")
     recipe_of_it = read_recipe(with_home(command_line.config)) if command_line.config else {}
     known = set(parser.keys())
-    _refuse_unknown([f"--{key}" for key in recipe_of_it if key not in known], parser, command_line.config)
+    refuse_unknown([f"--{key}" for key in recipe_of_it if key not in known], known, command_line.config)
     values, surplus = parser.parse_known_args([*as_tokens(recipe_of_it), *(sys.argv[1:] if argv is None else argv)])
     if surplus:
         raise InputError(f"--config {command_line.config}: a list stands where one value is expected ({surplus[0]}).")
@@ -510,14 +509,3 @@ def _with_home(name: str, value: Any) -> Any:
     if name not in _PLACES:
         return value
     return [with_home(item) for item in value] if isinstance(value, list) else value and with_home(value)
-
-
-def _refuse_unknown(options: list[str], parser: Parser, source: str) -> None:
-    sentences, keys = [], sorted(parser.keys(), key=len)
-    for option in options:
-        name = option.split("=")[0].lstrip("-").replace("-", "_")
-        begun = [key for key in keys if key.startswith(name)]  # an abbreviation, more likely than a misspelling
-        near = begun or difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
-        sentences.append(f"{option} is not an argument{f'; did you mean --{near[0]}?' if near else '.'}")
-    if sentences:
-        raise InputError(f"In {source}: {' '.join(sentences)}")

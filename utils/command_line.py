@@ -1,13 +1,16 @@
-"""The command line of the scripts that take no recipe, checked before anything that takes seconds to import."""
+"""The command line of the scripts that train nothing, checked before anything that takes seconds to import."""
 
 import argparse
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.console import InputError
+from utils.machine import PRECISIONS
+from utils.recipe import as_tokens, read_recipe, refuse_unknown
 from utils.run_folder import RunFolder
 
 TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
@@ -25,6 +28,55 @@ def plain_parser(description: str) -> PlainParser:
     return PlainParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+
+
+def parse_with_recipe(parser: PlainParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of the recipe that `--config` names, and of the command line, which overrides it.
+
+    Raises:
+        InputError: an unknown key, with the nearest valid one, or a value that is not accepted.
+    """
+    tokens = sys.argv[1:] if argv is None else list(argv)
+    first = plain_parser("")
+    first.add_argument("--config", type=name_or_place)
+    config = first.parse_known_args([token for token in tokens if token not in ("-h", "--help")])[0].config
+    recipe = read_recipe(config) if config else {}
+    keys = {action.dest for action in parser._actions} - {"help", "config"}
+    refuse_unknown([f"--{key}" for key in recipe if key not in keys], keys, config or "")
+    flags = {action.dest for action in parser._actions if action.nargs == 0}
+    refuse([f"--config {config}: {key} is {recipe[key]!r}; accepted: true or false." for key in flags & recipe.keys()
+            if not isinstance(recipe[key], bool)])  # fmt: skip
+    on = [f"--{key}" for key in flags & recipe.keys() if recipe[key]]
+    values = {key: value for key, value in recipe.items() if key not in flags}
+    args, unknown = parser.parse_known_args([*as_tokens(values), *on, *tokens])
+    refuse_unknown(unknown, keys, "the command line")
+    return args
+
+
+def add_answer_arguments(parser: PlainParser) -> None:
+    """The arguments about what is answered to a text, and what computes it."""
+    add = parser.add_argument
+    add("--text_column", default="text", help="the column that holds the text (default: text)")
+    add("--threshold", type=float, help="one threshold for all labels (default: the model's own)")
+    add("--top_k", type=int, help="the K best labels of each text, whether or not they reach their threshold")
+    for name, meaning in (
+        ("at_least_one", "where no label reaches its threshold, name the nearest"),
+        ("all_scores", "also one column `probability_LABEL` per label (of the unfolded model)"),
+        ("use_cpu", "do not use a GPU"),
+    ):
+        add(f"--{name}", action="store_true", help=meaning)
+    add("--backend", choices=("torch", "onnx"), default="torch", help="what computes (onnx: ONNX Runtime, on the CPU)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="auto: int8 with onnx, else bf16 where it is faster",
+    )
+
+
+def answer_problems(args: argparse.Namespace) -> list[str]:
+    """A sentence for each of these arguments that is out of its range."""
+    return out_of_range(args, {"threshold": (0, 1), "top_k": (1, None)})
 
 
 def with_home(path: str) -> str:

@@ -1,7 +1,8 @@
 """Recipes: flat YAML files with the arguments of a script as keys."""
 
+import difflib
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,15 @@ def as_tokens(recipe: dict[str, Any]) -> list[str]:
         elif value is not None:
             tokens.append(f"--{key}={json.dumps(value) if isinstance(value, dict) else value}")
     return tokens
+
+
+def refuse_unknown(options: Iterable[str], keys: Iterable[str], source: str) -> None:
+    """Raise `InputError` if there are any `options`, which are none of `keys`: a sentence for each, with the nearest."""
+    sentences, keys = [], sorted(keys, key=len)
+    for option in options:
+        name = option.split("=")[0].lstrip("-").replace("-", "_")
+        begun = [key for key in keys if key.startswith(name)]  # an abbreviation, more likely than a misspelling
+        near = begun or difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
+        sentences.append(f"{option} is not an argument{f'; did you mean --{near[0]}?' if near else '.'}")
+    if sentences:
+        raise InputError(f"In {source}: {' '.join(sentences)}")

@@ -98,6 +98,13 @@ class RowClassifier:
         return results
 
 
+def asked_thresholds(thresholds: np.ndarray, threshold: float | None, top_k: int | None) -> np.ndarray:
+    """The thresholds that --threshold and --top_k ask for in place of the model's own, float64 of shape (labels,)."""
+    if threshold is not None:
+        return np.full_like(thresholds, threshold)
+    return np.zeros_like(thresholds) if top_k is not None else thresholds  # the best labels by score alone
+
+
 def unfolded(probabilities: np.ndarray, folded: np.ndarray | None) -> np.ndarray:
     """The probabilities of a model whose thresholds are taken out again, float64 of the same shape.
 

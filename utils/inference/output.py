@@ -60,23 +60,28 @@ class OutputFile:
         content = text.encode("utf-8", "replace")
         return pyarrow.Codec(self.compression).compress(content, asbytes=True) if self.compression else content
 
-    def join(self, pieces: Iterable[Path], file: BinaryIO) -> None:
-        """Write all pieces to `file` in order, with one row group in memory at most.
+    def join(self, pieces: Iterable[BinaryIO], file: BinaryIO) -> None:
+        """Write all pieces to `file` in order, with one row group in memory at most, and close them.
 
         Text is only copied: gzip and zstd files may consist of several streams.
         """
         if self.kind != ".parquet":
             for piece in pieces:
-                with piece.open("rb") as opened:
-                    shutil.copyfileobj(opened, file)
+                with piece:
+                    shutil.copyfileobj(piece, file)
             return
         with pyarrow.parquet.ParquetWriter(file, self.schema) as writer:
             tables: list[pyarrow.Table] = []
-            for table in itertools.chain(map(pyarrow.parquet.read_table, pieces), [None]):
+            for table in itertools.chain(map(_table, pieces), [None]):
                 if tables and (table is None or sum(map(len, tables)) >= ROW_GROUP):
                     writer.write_table(pyarrow.concat_tables(tables), row_group_size=1 << 30)
                     tables = []
                 tables += [table] if table is not None else []
+
+
+def _table(piece: BinaryIO) -> pyarrow.Table:
+    with piece:
+        return pyarrow.parquet.read_table(piece)
 
 
 def output_problem(path: Path) -> str | None:

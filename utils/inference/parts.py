@@ -135,7 +135,7 @@ class PartFolder:
                 "folder, and nothing else may change it."
             )
         with whole_file(self.output.path) as file:
-            self.output.join((parts[number].path for number in range(count)), file)
+            self.output.join((parts[number].path.open("rb") for number in range(count)), file)
         self.remove()
         return sum(parts[number].unclassified for number in range(count))
 

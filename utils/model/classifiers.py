@@ -265,7 +265,7 @@ def settle_precision(precision: str, backend: str, on_cpu: bool) -> str:
     return precision
 
 
-def model_folder(name: str, backend: str = "torch", precision: str = "fp32") -> Path:
+def model_folder(name: str, backend: str = "torch", precision: str = "fp32", revision: str | None = None) -> Path:
     """The folder itself, or the Hub's files in the cache: fetched in one go, so that there is one way to fail."""
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -277,7 +277,8 @@ def model_folder(name: str, backend: str = "torch", precision: str = "fp32") -> 
 
     limit_waiting()
     try:
-        return Path(snapshot_download(name, allow_patterns=[*files_to_load(backend, precision), *TOKENIZER_FILES]))
+        patterns = [*files_to_load(backend, precision), *TOKENIZER_FILES]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # not found, private, no network, malformed: the sentence carries the client's reason
         raise InputError(f"Model {name} is neither a folder nor available from the Hub ({reason(error)}).") from error
 
