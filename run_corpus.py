@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     from utils.hub_client import limit_waiting, reason
     from utils.inference.corpus import LabelEmotions, RowReader, RowWriter, compute_device
     from utils.inference.corpus_folder import FILES_FILE, CorpusFolder, Input
-    from utils.inference.executors import make_executor
+    from utils.inference.executors import make_executor, require_none_queued
     from utils.inference.label_rows import asked_thresholds
     from utils.inference.output import added_columns
     from utils.inference.parts import digest
@@ -145,6 +145,8 @@ def main(argv: list[str] | None = None) -> int:
     tasks = args.tasks or len(files.names)
     folder = CorpusFolder(args.output, args.logging_dir)
     folder.claim()
+    if args.executor == "slurm":
+        require_none_queued(folder.logs)
     device = compute_device(args.use_cpu or args.backend == "onnx")
     precision = settle_precision(args.precision, args.backend, device == "cpu")
     model = model_folder(args.model, args.backend, precision)

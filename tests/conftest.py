@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any Hugging Face import: no test may reach the network
@@ -199,13 +200,13 @@ def run_python(
     )
 
 
-@pytest.fixture(scope="module")
-def job():
+@contextmanager
+def jobs(env: Mapping[str, str] = os.environ):
     """Runs run_inference.py in forked processes, see tests/inference/inference_jobs.py; returns how they ended."""
     with subprocess.Popen(
         [sys.executable, "tests/inference/inference_jobs.py"],
         cwd=ROOT,
-        env=with_project(),
+        env=with_project(env),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -218,6 +219,13 @@ def job():
 
         yield run
         process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def job():
+    """See `jobs`."""
+    with jobs() as run:
+        yield run
 
 
 def refold(folder: Path, folded: bool) -> None:

@@ -11,6 +11,7 @@ Each line of standard input is a job in JSON:
     kill        "after 2": kill -9 once that process has written its second part; "within 2": with half of it written;
                 "joining": with half of the output file written; "joined": before the parts are removed (default: never)
     victim      which of the processes is killed, by its rank (default: all)
+                of run_corpus.py: "worker writing", who and when: a worker, the launcher, or all; see CORPUS_MOMENTS
     window      rows of a window (default 16, so that small files have many parts)
 
 Each line of standard output tells how one ended: the exit statuses of its processes, minus the signal where one was
@@ -25,6 +26,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
 
 import torch
@@ -39,9 +41,49 @@ def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+# Moments of a task of run_corpus.py: what is called then, and what is done first.
+CORPUS_MOMENTS = {
+    "reading": ("corpus.RowReader.read_file", None),  # a file
+    "writing": ("output.OutputFile.join", "half"),  # half of it is written
+    "written": ("corpus.RowWriter._tell", None),  # its files are there, and nothing says so
+    "reported": ("executors.LocalExecutor.mark_rank_as_completed", None),
+    "marked": ("executors.LocalExecutor.mark_rank_as_completed", "whole"),  # the launcher has not heard of it
+}
+
+
+def arrange_corpus(who: str, when: str) -> None:
+    """A kill in the second task that a worker does."""
+    from utils.inference import corpus, executors
+
+    launcher, called = os.getpid(), []
+    place, first = CORPUS_MOMENTS[when]
+    module, kind, name = place.split(".")
+    owner = getattr({"corpus": corpus, "executors": executors, "output": output}[module], kind)
+    original = getattr(owner, name)
+
+    def killing(*arguments):
+        called.append(arguments)
+        if len(called) != 2:
+            return original(*arguments)
+        if first:
+            original(*arguments)
+        if first == "half":
+            arguments[2].flush()
+            os.ftruncate(arguments[2].fileno(), os.fstat(arguments[2].fileno()).st_size // 2)
+        if who in ("launcher", "all"):
+            os.kill(launcher, signal.SIGKILL)
+        if who in ("worker", "all"):
+            die()
+        time.sleep(60)  # the worker ends by itself
+
+    setattr(owner, name, killing)
+
+
 def arrange(kill: str) -> None:
     when, _, count = kill.partition(" ")
-    if when == "joining":
+    if when in ("worker", "launcher", "all"):
+        arrange_corpus(when, count)
+    elif when == "joining":
         joined = output.OutputFile.join
 
         def join(self, pieces, file):
@@ -95,6 +137,10 @@ def main() -> None:
         job = json.loads(line)
         if "--model" in job["arguments"]:
             classifiers.load_classifier(job["arguments"][job["arguments"].index("--model") + 1], "cpu", "fp32")
+        if job.get("script") == "run_corpus":
+            from utils.inference import executors
+
+            executors.START = "fork"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

@@ -236,7 +236,9 @@ class RowWriter(DiskWriter):
                 if document.problem:
                     report["unclassified"] += 1
                     if len(report["problems"]) < LISTED:
-                        report["problems"].append({"file": document.source.name, "problem": document.problem})
+                        name = document.source.name
+                        problem = document.problem.removeprefix(f"{PurePosixPath(name).name} ")
+                        report["problems"].append({"file": name, "problem": problem})
             self.stat_update("rows", value=len(rows), unit="window")
             yield output.piece(rows, first=number == 0)
 

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import zipfile
@@ -34,6 +35,7 @@ from utils.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "forkserver"  # how a process begins: anew, since a fork of one with threads may wait for them for ever
+QUEUED_FILE = "slurm_job"  # the number of the last job array
 CODE_FILE = "code.zip"  # beside a job's logs: the code that Hugging Face Jobs run
 
 
@@ -138,6 +140,31 @@ def _take_gpu(number: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
 
 
+class SlurmExecutor(SlurmPipelineExecutor):
+    """Slurm's job arrays, of which the last one's number is kept: while they are queued, they are not sent again."""
+
+    def launch_job(self) -> None:
+        super().launch_job()
+        if self.job_id not in (None, -1):
+            with self.logging_dir.open(QUEUED_FILE, "w") as file:
+                file.write(str(self.job_id))
+
+
+def require_none_queued(logging_dir: DataFolder) -> None:
+    """Raise `InputError` while Slurm's jobs of an earlier start are queued or running."""
+    if not logging_dir.isfile(QUEUED_FILE):
+        return
+    with logging_dir.open(QUEUED_FILE, "r") as file:
+        job = file.read().strip()
+    try:
+        found = subprocess.run(["squeue", "--noheader", "--jobs", job], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(f"--executor slurm: squeue cannot be run ({error.strerror}); start this where it can.") from error
+    if found.returncode == 0 and found.stdout.strip():
+        done = len(logging_dir.list_files("completions")) if logging_dir.isdir("completions") else 0
+        raise InputError(f"Slurm's job {job} is at this: {done:,} tasks are finished; start again when it has ended.")
+
+
 class JobsExecutor(JobsPipelineExecutor):
     """Hugging Face Jobs, which run this project's code from an archive beside the logs."""
 
@@ -199,7 +226,7 @@ def make_executor(
         activate = Path(sys.prefix) / "bin" / "activate"
         given = options.pop("env_command", f"source {shlex.quote(str(activate))}" if activate.exists() else "")
         environment = f"export PYTHONPATH={shlex.quote(str(ROOT))}\n{given}"
-        return SlurmPipelineExecutor(steps, **common, env_command=environment, job_name="emotions", **options)
+        return SlurmExecutor(steps, **common, env_command=environment, job_name="emotions", **options)
     if kind == "ray":
         if "time" in options:
             options["time"] = int(options["time"])
