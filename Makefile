@@ -49,6 +49,7 @@ bench: $(READY)  ## every figure of speed, on GoEmotions (GOEMOTIONS_DIR, or the
 	@.venv/bin/python -m benchmarks.training_speed --quality
 	@.venv/bin/python -m benchmarks.inference_speed outputs/minilm
 	@.venv/bin/python -m benchmarks.inference_scale outputs/minilm
+	@.venv/bin/python -m benchmarks.corpus outputs/minilm
 	@.venv/bin/python -m benchmarks.precision outputs/minilm
 	@.venv/bin/python -m benchmarks.first_token outputs/minilm
 	@.venv/bin/python -m benchmarks.int8 outputs/minilm
@@ -56,7 +57,7 @@ bench: $(READY)  ## every figure of speed, on GoEmotions (GOEMOTIONS_DIR, or the
 	@.venv/bin/python -m benchmarks.startup outputs/minilm
 	@.venv/bin/python -m benchmarks.speed_table
 
-$(READY): requirements.txt requirements-onnx.txt requirements-search.txt requirements-dev.txt
+$(READY): requirements.txt requirements-onnx.txt requirements-search.txt requirements-corpus.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed (make PYTHON=python3.12 …)")'
 	@echo "setting up .venv (once; some hundred MB, or several GB where pip takes the CUDA build of torch)"
 	@$(PYTHON) -m venv .venv

@@ -128,13 +128,13 @@ def main(argv: list[str] | None = None) -> int:
     from huggingface_hub import create_repo
 
     from utils.hub_client import limit_waiting, reason
-    from utils.inference.corpus import LabelEmotions, RowReader, RowWriter, compute_device
+    from utils.inference.corpus import LabelEmotions, RowReader, RowWriter
     from utils.inference.corpus_folder import FILES_FILE, CorpusFolder, Input
     from utils.inference.executors import make_executor, require_none_queued
     from utils.inference.label_rows import asked_thresholds
     from utils.inference.output import added_columns
     from utils.inference.parts import digest
-    from utils.model.classifiers import load_classifier, model_files, model_folder, settle_precision
+    from utils.model.classifiers import compute_device, load_classifier, model_files, model_folder, settle_precision
     from utils.progress import Progress
 
     # 2. The files, the model, and what an earlier start has left.

@@ -6,10 +6,9 @@
     python run_inference.py --model outputs/quickstart --backend onnx "so fast"
     python run_inference.py --model outputs/quickstart "I'm so happy that I finally passed!" --explain
     python run_inference.py --model outputs/quickstart --input_file comments.csv --output_file why.html --explain joy
-    accelerate launch --config_file recipes/accelerate/two_cpu_processes.yaml run_inference.py --use_cpu \
-        --model outputs/quickstart --input_file comments.jsonl.gz --output_file emotions.parquet
     cat comments.txt | python run_inference.py --model outputs/baseline > emotions.jsonl
 
+One process; run_corpus.py is for many files, several GPUs and clusters.
 Exit status: 0, or 3 when some rows could not be classified (their number is the last line).
 """
 
@@ -18,16 +17,15 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
-from utils.command_line import name_or_place, place, plain_parser
+from utils.command_line import add_answer_arguments, answer_problems, name_or_place, place, plain_parser
 from utils.console import InputError, note, one_sentence_errors, table
 from utils.data.files import Watch
 from utils.data.rows import READERS, Row, count_rows, input_problem, kind_of, read_rows, separator_note, stream_kind
 from utils.inference.output import PAGE, SUFFIXES, added_columns, kept_names, output_problem
 from utils.locks import one_job
-from utils.machine import PRECISIONS, launched_processes, leave_together, share_cores
+from utils.machine import launched_processes, share_cores
 
 STREAMS = ("csv", "tsv", "jsonl", "txt")
 
@@ -44,15 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=place,
         help=f"results, one row for each input row: {', '.join(SUFFIXES)}; text also with .gz or .zst",
     )
-    add("--text_column", default="text", help="the column that holds the text (default: text)")
-    add("--threshold", type=float, help="one threshold for all labels (default: the model's own)")
-    add("--top_k", type=int, help="the K best labels of each text, whether or not they reach their threshold")
-    add("--at_least_one", action="store_true", help="where no label reaches its threshold, name the nearest")
-    add(
-        "--all_scores",
-        action="store_true",
-        help="also one column `probability_LABEL` per label (of the unfolded model)",
-    )
+    add_answer_arguments(parser)
     add(
         "--explain",
         nargs="?",
@@ -60,18 +50,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="LABEL",
         help="also what each word contributed to each label of a text, or to LABEL (column `words`; .html for people)",
     )
-    add("--backend", choices=("torch", "onnx"), default="torch", help="what computes (onnx: ONNX Runtime, on the CPU)")
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="auto: int8 with onnx, else bf16 where it is faster",
-    )
     add("--overwrite_output", action="store_true", help="replace output_file, or unfinished parts of it")
     add("--resume", action="store_true", help="go on where a killed run with the same arguments stopped")
-    add("--use_cpu", action="store_true", help="do not use a GPU")
     args = parser.parse_args(argv)
-    problems = []
+    problems = answer_problems(args)
+    if launched_processes() > 1:
+        problems.append(
+            f"A launcher has started {launched_processes()} processes, and this script is one; start it without one, "
+            "or share files among processes, GPUs or machines with run_corpus.py."
+        )
     is_stream = not args.texts and (args.input_file is None or str(args.input_file) == "-")
     if is_stream:
         args.input_file = None
@@ -87,12 +74,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         problems.append(problem)
     if args.output_file and args.explain is None and kind_of(args.output_file)[0] == PAGE:
         problems.append(f"--output_file {args.output_file}: a page shows why texts got their labels; add --explain.")
-    if args.threshold is not None and not 0 <= args.threshold <= 1:
-        problems.append(f"--threshold is {args.threshold}; accepted: 0 to 1.")
-    if args.top_k is not None and args.top_k < 1:
-        problems.append(f"--top_k is {args.top_k}; accepted: 1 or more.")
-    if (args.resume or launched_processes() > 1) and not (args.input_file and args.output_file):
-        problems.append("--resume and several processes need --input_file and --output_file.")
+    if args.resume and not (args.input_file and args.output_file):
+        problems.append("--resume needs --input_file and --output_file.")
     if sys.stdout is None and not args.output_file:
         problems.append("Standard output is closed, and there is no --output_file: nobody would see the answers.")
     if is_stream and (sys.stdin is None or sys.stdin.isatty()):
@@ -144,25 +127,20 @@ def main(argv: list[str] | None = None) -> int:
     columns, rows = read_input(args)
     total = count_rows(args.input_file) if args.input_file else len(args.texts) or None
 
-    import torch
-    from accelerate import PartialState
-
     from utils.explaining.attributions import Explainer
     from utils.inference.jobs import claim, classify_file, open_parts, summary
-    from utils.inference.label_rows import RowClassifier, windows
+    from utils.inference.label_rows import RowClassifier, asked_thresholds, windows
     from utils.inference.parts import digest
     from utils.inference.terminal import colours_wanted, why
-    from utils.model.classifiers import load_classifier, model_files, model_folder, settle_precision
+    from utils.model.classifiers import compute_device, load_classifier, model_files, model_folder, settle_precision
     from utils.progress import Progress
 
-    on_cpu = args.use_cpu or args.backend == "onnx" or not torch.cuda.is_available()
-    state = PartialState(cpu=on_cpu, timeout=timedelta(days=1))  # a process may wait for one with more to do
     if args.output_file:
         claim(args.output_file, args.resume, args.overwrite_output)
-    on_cpu = state.device.type == "cpu"
-    if on_cpu:
+    device = compute_device(args.use_cpu or args.backend == "onnx")
+    if device == "cpu":
         share_cores()
-    precision = settle_precision(args.precision, args.backend, on_cpu)
+    precision = settle_precision(args.precision, args.backend, device == "cpu")
     model = model_folder(args.model, args.backend, precision)
     weights = Watch(model_files(model, args.backend, precision))
     if args.output_file:
@@ -174,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
         settings |= {"model": digest(model_files(model, args.backend, precision))}
 
     # 2. The model and its thresholds.
-    classifier, thresholds = load_classifier(model, state.device, args.backend, precision)
+    classifier, thresholds = load_classifier(model, device, args.backend, precision)
     weights.require_unchanged()
     explain = None if args.explain is None else Explainer(classifier, args.explain or None)
     if args.output_file:
@@ -183,10 +161,7 @@ def main(argv: list[str] | None = None) -> int:
             args.output_file, args.input_file, settings, args.resume, args.overwrite_output, columns, all_scores,
             explained=explain is not None,
         )  # fmt: skip
-    if args.threshold is not None:
-        thresholds[:] = args.threshold
-    elif args.top_k is not None:
-        thresholds[:] = 0.0  # as in a pipeline with top_k: the best labels by score alone
+    thresholds = asked_thresholds(thresholds, args.threshold, args.top_k)
     named = RowClassifier(
         classifier, thresholds, args.text_column, args.top_k, args.at_least_one, args.all_scores, explain
     )
@@ -194,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     # 3. Classify in the order of the input: to a file, to a terminal as a table, to a pipe as JSON Lines.
     if args.output_file:
         done = sum(part.rows for part in parts.finished().values())
-        progress = Progress(total, done, state.is_main_process, state.num_processes)
+        progress = Progress(total, done)
         unclassified = classify_file(named, rows, parts, progress, args.input_file is not None, source)
         note(summary(named, progress, args.output_file))
     else:
@@ -214,7 +189,6 @@ def main(argv: list[str] | None = None) -> int:
         unclassified = progress.problems
     if unclassified:
         print(f"{unclassified} row(s) could not be classified", file=sys.stderr)
-    leave_together()
     return 3 if unclassified else 0
 
 

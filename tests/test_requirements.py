@@ -8,8 +8,11 @@ import sys
 import pytest
 from conftest import ROOT
 
-OPTIONAL = {"wandb"}  # of those who report there; looked for before it is imported
-SCRIPTS, TESTS = ("run_*.py", "utils/**/*.py", "metrics/**/*.py"), ("tests/**/*.py", "benchmarks/**/*.py")
+OPTIONAL = {"ray", "wandb"}  # of those who have such a cluster, or report there; looked for before
+SCRIPTS, TESTS = (
+    ("run_*.py", "recipes/**/*.py", "utils/**/*.py", "metrics/**/*.py"),
+    ("tests/**/*.py", "benchmarks/**/*.py"),
+)
 
 
 def pins(name):
@@ -43,7 +46,7 @@ def imported(patterns):
 @pytest.mark.parametrize(
     ("patterns", "files"),
     [
-        (SCRIPTS, ("requirements.txt", "requirements-onnx.txt", "requirements-search.txt")),
+        (SCRIPTS, ("requirements.txt", "requirements-onnx.txt", "requirements-search.txt", "requirements-corpus.txt")),
         (TESTS, ("requirements-dev.txt",)),
     ],
 )

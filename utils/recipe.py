@@ -68,7 +68,7 @@ def as_tokens(recipe: dict[str, Any]) -> list[str]:
 
 
 def refuse_unknown(options: Iterable[str], keys: Iterable[str], source: str) -> None:
-    """Raise `InputError` if there are any `options`, which are none of `keys`: a sentence for each, with the nearest."""
+    """Raise `InputError` if there are any `options`, which are none of `keys`: a sentence each, with the nearest."""
     sentences, keys = [], sorted(keys, key=len)
     for option in options:
         name = option.split("=")[0].lstrip("-").replace("-", "_")

@@ -1,4 +1,4 @@
-"""What a Hugging Face Job runs: `job.py CODE.zip EXECUTOR`, this project's code and the tasks that datatrove has stored.
+"""What a Hugging Face Job runs: `job.py CODE.zip EXECUTOR`, this project's code and the tasks that datatrove stored.
 
 run_corpus.py sends this file along; it is not for the command line.
 """

@@ -1,4 +1,4 @@
-"""run_corpus.py on a Ray cluster of two nodes, of which one is killed once a task is finished: `ray_cluster.py ARGUMENTS`."""
+"""`ray_cluster.py ARGUMENTS`: run_corpus.py on a Ray cluster of two nodes; one is killed once a task is finished."""
 
 import sys
 import threading

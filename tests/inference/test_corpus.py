@@ -1,6 +1,5 @@
 """run_corpus.py: the rows of run_inference.py over many files, whatever is killed, broken or started twice."""
 
-import gzip
 import json
 import os
 import shutil
@@ -90,7 +89,10 @@ def test_bad_rows_are_kept_counted_and_listed(whole):
     assert [i for i, row in enumerate(rows) if not row["scores"] and i in (3, 20)] == [3, 20]
     assert (rows[20]["n"], rows[20]["id"]) == (2**60, 1)
     listed = [json.loads(line) for line in (whole / "unclassified.jsonl").read_text().splitlines()]
-    assert [(row["file"], row["problem"].split(":")[0]) for row in listed] == [("b/c.jsonl", "line 4"), ("b/c.jsonl", "line 21")]  # noqa: E501
+    assert [(row["file"], row["problem"].split(":")[0]) for row in listed] == [
+        ("b/c.jsonl", "line 4"),
+        ("b/c.jsonl", "line 21"),
+    ]
     said = (whole / "said").read_text().splitlines()
     assert said[-1] == "2 row(s) could not be classified"
     assert "1 other file(s)" in said[0]
@@ -169,7 +171,9 @@ def test_another_job_is_not_mixed_in(job, arguments, whole, comments, baseline_r
         assert words in ended["errors"]
     shutil.rmtree(output / "logs")
     ended = job([*arguments, "--output", str(output)], script="run_corpus")
-    assert "is not empty (data/a.csv.gz, data/b/c.jsonl, data/d.parquet, …), and the logs say nothing" in ended["errors"]
+    assert (
+        "is not empty (data/a.csv.gz, data/b/c.jsonl, data/d.parquet, …), and the logs say nothing" in ended["errors"]
+    )
 
 
 def test_one_of_several_starts_at_once_does_it(job, arguments, whole, tmp_path):
@@ -186,12 +190,19 @@ def test_one_format_for_all_and_every_probability(job, arguments, whole, tmp_pat
     ended = job([*arguments, *options], script="run_corpus")
     assert ended["statuses"] == [3], ended["errors"]
     names = sorted(output_name(name, "parquet") for name in FILES)
-    assert sorted(contents(output / "data")) == names == ["a.parquet", "b/c.parquet", "d.parquet", "e.parquet", "f.parquet", "g.parquet"]  # noqa: E501
+    assert (
+        sorted(contents(output / "data"))
+        == names
+        == ["a.parquet", "b/c.parquet", "d.parquet", "e.parquet", "f.parquet", "g.parquet"]
+    )
     schema = pyarrow.parquet.read_schema(output / "data" / "d.parquet")
     assert schema.field("n").type == pyarrow.int64()
     assert len([name for name in schema.names if name.startswith("probability_")]) == 28
     for name in ("d.parquet", "b/c.jsonl"):
-        before, after = (file_rows(folder / "data" / output_name(name, kind)) for folder, kind in ((whole, None), (output, "parquet")))  # noqa: E501
+        before, after = (
+            file_rows(folder / "data" / output_name(name, kind))
+            for folder, kind in ((whole, None), (output, "parquet"))
+        )
         assert [row["labels"] for row in before] == [row["labels"] for row in after]
 
 
@@ -274,7 +285,8 @@ def test_a_dataset_of_the_hub_becomes_another(hub, comments, whole, finished_run
     command = ["--model", str(finished_run), "--precision", "fp32", "--use_cpu", "--workers", "2", "--tasks", "3",
                "--input", "hf://datasets/user/comments/data", "--output", "hf://datasets/user/emotions",
                "--logging_dir", str(tmp_path / "logs"), "--hub_private_repo"]  # fmt: skip
-    hub.fail(r"POST /api/datasets/user/emotions/commit", 412, times=1, headers={})
+    hub.fail(r"POST /api/datasets/user/emotions/commit", 412, times=1,
+             headers={"X-Error-Message": "A commit has happened since. Please refresh and try again."})  # fmt: skip
     ended = hub.job(command, script="run_corpus")
     assert ended["statuses"] == [3], ended["errors"]
     files = hub.files("user/emotions", kind="datasets")
@@ -296,7 +308,8 @@ def test_a_dataset_of_the_hub_becomes_another(hub, comments, whole, finished_run
 STUBS = {
     "sbatch": """#!{python}
 import os, re, subprocess, sys
-options = dict(line[11:].rstrip().split("=", 1) for line in open(sys.argv[-1]) if line.startswith("#SBATCH --") and "=" in line)
+lines = [line for line in open(sys.argv[-1]) if line.startswith("#SBATCH --") and "=" in line]
+options = dict(line[len("#SBATCH --"):].rstrip().split("=", 1) for line in lines)
 first, last = map(int, re.match(r"(\\d+)-(\\d+)", options["array"]).groups())
 print(open(sys.argv[-1]).read(), file=open({log!r}, "a"))
 if "dependency" not in options:

@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -35,7 +35,7 @@ from utils.inference.jobs import ahead
 from utils.inference.label_rows import Prepared, RowClassifier, asked_thresholds, windows
 from utils.inference.output import SUFFIXES, OutputFile, table_schema
 from utils.inference.parts import digest
-from utils.model.classifiers import Classifier, load_classifier, model_files, model_folder
+from utils.model.classifiers import Classifier, compute_device, load_classifier, model_files, model_folder
 from utils.progress import OnRows, no_progress
 from utils.run_folder import whole_file
 
@@ -172,7 +172,8 @@ class LabelEmotions(PipelineStep):
             with self.track_time("window"):
                 answers = named.classify(rows, self.progress)
             self.stat_update("rows", value=len(window), unit="window")
-            for document, (document.metadata, document.problem) in zip(window, answers, strict=True):
+            for document, (cells, problem) in zip(window, answers, strict=True):
+                document.metadata, document.problem = cells, problem
                 yield document
 
 
@@ -272,7 +273,7 @@ def windows_of_files(documents: Iterable[RowDocument]) -> Iterator[list[RowDocum
         yield from windows(rows)
 
 
-def put_files(folder: DataFolder, files: dict[str, Path | bytes], message: str, retry: Any = None) -> None:
+def put_files(folder: DataFolder, files: Mapping[str, Path | bytes], message: str, retry: Any = None) -> None:
     """Put files, or their content, into a folder by their names there; into a Hub repository in one commit."""
     limit_waiting()
     place = folder.fs.resolve_path(folder.path) if hasattr(folder.fs, "resolve_path") else None
@@ -320,10 +321,3 @@ def _loaded(
     if json.loads(files) not in (None, digest(model_files(folder, backend, precision))):
         raise InputError(f"{model} has other files than when this job began; start again into another folder.")
     return load_classifier(folder, compute_device(use_cpu or backend == "onnx"), backend, precision)
-
-
-def compute_device(use_cpu: bool) -> str:
-    """The device of this process: its first GPU, where it has one and may use it."""
-    if use_cpu:
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

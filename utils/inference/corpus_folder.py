@@ -1,13 +1,13 @@
 """What a job over many files keeps of itself, so that it can be started again: beside its output, or in another folder.
 
-    OUTPUT/data/…               a file with labels for each input file
-    OUTPUT/manifest.json        when all tasks are done: what they were made from, and the counts of their labels
-    OUTPUT/unclassified.jsonl   the rows that could not be classified, by file and line, where there are any
-    OUTPUT/README.md            the dataset's card, on the Hub
-    LOGS/manifest.json          what the tasks are made from; others are not added to them
-    LOGS/files.txt              the input files in the order in which they are dealt out
-    LOGS/completions/00007      task 7 is finished (datatrove's mark)
-    LOGS/reports/, failures/    what each task has counted, or why it failed
+OUTPUT/data/…               a file with labels for each input file
+OUTPUT/manifest.json        when all tasks are done: what they were made from, and the counts of their labels
+OUTPUT/unclassified.jsonl   the rows that could not be classified, by file and line, where there are any
+OUTPUT/README.md            the dataset's card, on the Hub
+LOGS/manifest.json          what the tasks are made from; others are not added to them
+LOGS/files.txt              the input files in the order in which they are dealt out
+LOGS/completions/00007      task 7 is finished (datatrove's mark)
+LOGS/reports/, failures/    what each task has counted, or why it failed
 """
 
 import hashlib
@@ -110,9 +110,7 @@ class CorpusFolder:
             return None
         for key, value in manifest.items():
             if key not in UNCOMPARED and stored.get(key) != value:
-                change = (
-                    "was another" if isinstance(value, dict) else f"was {stored.get(key)}, now it is {value}"
-                )
+                change = "was another" if isinstance(value, dict) else f"was {stored.get(key)}, now it is {value}"
                 raise InputError(
                     f"{self.place} holds the output of another job (its {key} {change}); run it as it was, or give "
                     "another --output."

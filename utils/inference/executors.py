@@ -20,7 +20,7 @@ from contextlib import suppress
 from io import BytesIO
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from datatrove.executor import JobsPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
@@ -77,7 +77,7 @@ class LocalExecutor(LocalPipelineExecutor):
             for number in range(min(self.workers, len(ranks))):
                 begin(number)
             while workers:
-                for connection in wait(list(workers)):
+                for connection in cast(list[Connection], wait(list(workers))):
                     process, number, rank = workers[connection]
                     try:
                         said = connection.recv()
@@ -159,7 +159,9 @@ def require_none_queued(logging_dir: DataFolder) -> None:
     try:
         found = subprocess.run(["squeue", "--noheader", "--jobs", job], capture_output=True, text=True, check=False)
     except OSError as error:
-        raise InputError(f"--executor slurm: squeue cannot be run ({error.strerror}); start this where it can.") from error
+        raise InputError(
+            f"--executor slurm: squeue cannot be run ({error.strerror}); start this where it can."
+        ) from error
     if found.returncode == 0 and found.stdout.strip():
         done = len(logging_dir.list_files("completions")) if logging_dir.isdir("completions") else 0
         raise InputError(f"Slurm's job {job} is at this: {done:,} tasks are finished; start again when it has ended.")

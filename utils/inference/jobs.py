@@ -1,25 +1,20 @@
-"""A whole file, classified: read and encoded ahead, stored in parts behind, shared by any number of processes."""
+"""A whole file, classified: read and encoded ahead, stored in parts behind."""
 
 import gc
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from accelerate import PartialState
-from accelerate.utils import gather_object
-
-from utils.console import InputError, note, refused_together
+from utils.console import InputError, note
 from utils.data.files import ChangedError, Watch
 from utils.data.rows import Row, kind_of
 from utils.inference.label_rows import WINDOW, Prepared, RowClassifier, windows
 from utils.inference.output import PAGE, OutputFile, added_columns, kept_names, table_schema
 from utils.inference.parts import ROWS, PartFolder, digest
 from utils.locks import hold
-from utils.machine import is_main_process
 from utils.progress import Progress
 
 Item = TypeVar("Item")
@@ -27,22 +22,18 @@ SHOWN = 10  # labels in the sentence about a job
 
 
 def claim(output_file: Path, resume: bool, overwrite: bool) -> None:
-    """Hold the output until the job ends, and see that nothing is in its place, for all processes together.
+    """Hold the output until the job ends, and see that nothing is in its place.
 
     Raises:
         InputError: another job is writing it, or it is there and is neither gone on with nor replaced; see
             `PartFolder.require_room`.
     """
-
-    def main_process() -> None:
-        try:
-            output_file.parent.mkdir(parents=True, exist_ok=True)
-            hold(output_file.with_name(f"{output_file.name}.lock"), output_file)
-        except OSError as error:
-            raise InputError(f"{output_file} cannot be written ({error.strerror}); give another place.") from error
-        PartFolder(OutputFile(output_file)).require_room(resume, overwrite)
-
-    refused_together(main_process)
+    try:
+        output_file.parent.mkdir(parents=True, exist_ok=True)
+        hold(output_file.with_name(f"{output_file.name}.lock"), output_file)
+    except OSError as error:
+        raise InputError(f"{output_file} cannot be written ({error.strerror}); give another place.") from error
+    PartFolder(OutputFile(output_file)).require_room(resume, overwrite)
 
 
 def open_parts(
@@ -69,12 +60,9 @@ def open_parts(
     schema = table_schema(input_file, columns, text_column, added) if is_table else None
     parts = PartFolder(OutputFile(output_file, schema, kept_names([text_column], added)[text_column]))
 
-    def main_process() -> None:
-        source = digest([input_file]) if input_file else None
-        if said := parts.begin({**settings, ROWS: WINDOW, "input": source}, resume, overwrite):
-            note(said)
-
-    refused_together(main_process)
+    source = digest([input_file]) if input_file else None
+    if said := parts.begin({**settings, ROWS: WINDOW, "input": source}, resume, overwrite):
+        note(said)
     return parts
 
 
@@ -88,8 +76,7 @@ def classify_file(
 ) -> int:
     """Classify all rows that no finished part holds, join the parts, and return how many rows stay unclassified.
 
-    The windows of rows are dealt out to the processes in turn, each becomes a part, and the first process joins them
-    (the others return 0).
+    Each window of rows becomes a part.
 
     Args:
         resumable: the rows can be read again, so parts outlive an error.
@@ -117,9 +104,8 @@ def classify_file(
             if written:
                 written.result()
         progress.close()
-        PartialState().wait_for_everyone()
         source.require_unchanged()
-        return parts.join(count) if is_main_process() else 0
+        return parts.join(count)
     except BaseException as error:
         progress.close()
         if not resumable or isinstance(error, ChangedError):
@@ -130,12 +116,10 @@ def classify_file(
 
 
 def summary(classifier: RowClassifier, progress: Progress, output_file: Path) -> str:
-    """What a job has done, in a sentence, for all processes together: rows, labels by their number, path, seconds."""
-    together = gather_object([(classifier.rows, classifier.counts)])
-    counts: Counter[str] = sum((counts for _, counts in together), Counter())
+    """What a job has done, in a sentence: rows, labels by their number, path, seconds."""
+    counts, rows, before = classifier.counts, classifier.rows, progress.before
     labels = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(SHOWN)) or "no labels"
     more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
-    rows, before = sum(rows for rows, _ in together), progress.before
     kept = f" beside {before:,} from before" if before else ""
     return f"{rows:,} rows{kept} in {output_file}, {time.monotonic() - progress.started:.1f} s: {labels}{more}"
 
@@ -157,11 +141,9 @@ def _next(items: Iterator[Item]) -> tuple[Item] | None:
 def _prepared(
     classifier: RowClassifier, rows: Iterable[Row], done: Iterable[int]
 ) -> Iterator[tuple[int, Prepared | None]]:
-    """Number and content of every window; None for those that are done, or another process's."""
-    state = PartialState()
+    """Number and content of every window; None for those that are done."""
     for number, window in enumerate(windows(rows)):
-        mine = number % state.num_processes == state.process_index and number not in done
-        yield number, classifier.prepare(window) if mine else None
+        yield number, None if number in done else classifier.prepare(window)
 
 
 def _store(parts: PartFolder, number: int, results: list[tuple[dict[str, Any], str | None]]) -> None:

@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.special import expit, logit
@@ -14,6 +14,7 @@ from utils.inference.output import ADDED, EXPLAINED, kept_names, probability_col
 from utils.model.classifiers import Classifier
 from utils.progress import OnRows, no_progress
 
+Item = TypeVar("Item")
 WINDOW = 4096  # rows read, sorted by length and classified at a time: files of any size take the same memory
 MAX_CHARACTERS = 1_000_000  # of one text: fifty times what any model here reads, and what a whole file in one cell has
 
@@ -117,7 +118,7 @@ def unfolded(probabilities: np.ndarray, folded: np.ndarray | None) -> np.ndarray
     return expit(logit(np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)) + logit(folded))
 
 
-def windows(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def windows(rows: Iterable[Item]) -> Iterator[list[Item]]:
     """The rows in lists of `WINDOW`, the last one shorter."""
     rows = iter(rows)
     while window := list(itertools.islice(rows, WINDOW)):

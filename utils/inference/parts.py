@@ -4,7 +4,7 @@
       manifest.json               what the parts were made from; other parts must not be added
       part-00000012-4096-3.csv    rows 12 × 4096 and on: 4096 of them, 3 of which could not be classified
 
-Which rows a part holds depends on its number alone, so any number of processes can make parts and go on making them.
+Which rows a part holds depends on its number alone, so that any later process can go on making them.
 """
 
 import hashlib
@@ -131,8 +131,7 @@ class PartFolder:
         parts = self.finished()
         if missing := sorted(set(range(count)) - parts.keys()):
             raise InputError(
-                f"{self.path} lacks {len(missing)} part(s), the first is {missing[0]}; all processes must see the same "
-                "folder, and nothing else may change it."
+                f"{self.path} lacks {len(missing)} part(s), the first is {missing[0]}; nothing else may change it."
             )
         with whole_file(self.output.path) as file:
             self.output.join((parts[number].path.open("rb") for number in range(count)), file)

@@ -249,6 +249,13 @@ def load_encoder(
     return classifier
 
 
+def compute_device(use_cpu: bool) -> str:
+    """Where torch computes: the first GPU, NVIDIA's or AMD's kind or Apple's, where there is one and it may be used."""
+    if use_cpu:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def settle_precision(precision: str, backend: str, on_cpu: bool) -> str:
     """What `--precision` means for a backend; `auto` is int8 with onnx, and with torch bf16 where it is faster.
 
