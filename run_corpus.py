@@ -177,6 +177,7 @@ def main(argv: list[str] | None = None) -> int:
             create_repo(repo, repo_type="dataset", private=args.hub_private_repo, exist_ok=True)
         except Exception as error:  # no token, no rights, no network: the sentence carries the client's reason
             raise InputError(f"--output {args.output}: the dataset cannot be made ({reason(error)}).") from error
+        folder.output.fs.invalidate_cache()
 
     # 3. Read, label, write: the pipeline of each task.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -340,10 +340,10 @@ def test_slurm_runs_the_script_that_is_sent_to_it(arguments, whole, tmp_path):
     command = ["run_corpus.py", "--config", "recipes/corpus/slurm.yaml", *arguments, "--partition", "cpu",
                "--tasks_per_job", "3", "--cpus_per_task", "1", "--output", str(tmp_path / "out")]  # fmt: skip
     done = run_python(*command, env=environment)
+    assert done.returncode == 3, done.stderr
     script = (tmp_path / "log").read_text()
     assert "#SBATCH --array=0-1%2" in script
     assert "#SBATCH --partition=cpu" in script
-    assert done.returncode == 3, done.stderr + script
     assert contents(tmp_path / "out" / "data") == contents(whole / "data")
     report = json.loads((tmp_path / "out" / "manifest.json").read_text())["results"]
     assert report == json.loads((whole / "manifest.json").read_text())["results"]

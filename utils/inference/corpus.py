@@ -235,6 +235,7 @@ class RowWriter(DiskWriter):
             report["labels"].update(itertools.chain.from_iterable(row["labels"] for row in rows))
             for document in window:
                 if document.problem:
+                    assert document.source
                     report["unclassified"] += 1
                     if len(report["problems"]) < LISTED:
                         name = document.source.name
