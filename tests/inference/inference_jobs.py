@@ -10,7 +10,6 @@ Each line of standard input is a job in JSON:
     rivals      how many there are that know nothing of each other, in place of `processes`
     kill        "after 2": kill -9 once that process has written its second part; "within 2": with half of it written;
                 "joining": with half of the output file written; "joined": before the parts are removed (default: never)
-    victim      which of the processes is killed, by its rank (default: all)
                 of run_corpus.py: "worker writing", who and when: a worker, the launcher, or all; see CORPUS_MOMENTS
     window      rows of a window (default 16, so that small files have many parts)
 
@@ -112,7 +111,7 @@ def arrange(kill: str) -> None:
 
 def run(job: dict, rank: int, port: int) -> None:
     label_rows.WINDOW = jobs.WINDOW = job.get("window", 16)
-    if job.get("kill") and job.get("victim", rank) == rank:
+    if job.get("kill"):
         arrange(job["kill"])
     if job.get("processes", 1) > 1:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(job["processes"]), "LOCAL_RANK": str(rank)}

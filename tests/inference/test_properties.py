@@ -32,7 +32,7 @@ def written(folder: Path, name: str, rows: list[dict], schema: pyarrow.Schema | 
         pieces.append(folder / f"piece {number}")
         pieces[-1].write_bytes(output.piece(part, first=number == 0))
     with path.open("wb") as file:
-        output.join(pieces, file)
+        output.join([piece.open("rb") for piece in pieces], file)
     found = list(read_rows(path))
     assert [row.problem for row in found] == [None] * len(found)
     return [row.cells for row in found]
