@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }  # fmt: skip
     del classifier
-    if said := folder.begin(manifest, files.names, args.output_format):
+    if said := folder.begin(manifest, files, args.output_format):
         note(said)
     folder.forget_failures()
     if repo := folder.hub_dataset():

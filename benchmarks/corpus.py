@@ -51,8 +51,8 @@ def write_file(path: Path, rows: list[dict[str, str]]) -> None:
     if path.suffix == ".parquet":
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
         return
-    opened = gzip.open(path, "wt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open("w", newline="")
-    with opened as file:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "wt", encoding="utf-8", newline="") as file:
         if ".csv" in path.suffixes:
             writer = csv.DictWriter(file, ["id", "text"])
             writer.writeheader()

@@ -149,11 +149,16 @@ def test_a_broken_file_fails_its_task_alone_and_is_done_when_it_is_mended(job, c
     assert "3 of 6 task(s) failed; the same command does them again." in ended["errors"]
     assert "Traceback" not in ended["errors"]
     assert sorted(contents(tmp_path / "out" / "data")) == ["b/c.jsonl", "f.jsonl.zst", "g.jsonl"]
-    for name, content in good.items():
+    for name, content in (good | {"e.tsv": (comments / "e.tsv").read_bytes()}).items():
         (folder / name).write_bytes(content)
     ended = job(command, script="run_corpus")
+    assert "3 of 6 tasks were finished before" in ended["errors"]
+    assert ended["statuses"] == [3]
+    assert contents(tmp_path / "out" / "data") == contents(whole / "data")
+    write_rows(folder / "e.tsv", [{"text": "so happy"}])
+    ended = job(command, script="run_corpus")
     assert ended["statuses"] == [2]
-    assert "holds the output of another job (its input was another); run it as it was" in ended["errors"]
+    assert "e.tsv has changed since its task was finished; give another --output" in ended["errors"]
 
 
 def test_another_job_is_not_mixed_in(job, arguments, whole, comments, baseline_run, tmp_path):
@@ -164,7 +169,7 @@ def test_another_job_is_not_mixed_in(job, arguments, whole, comments, baseline_r
         (["--output_format", "csv"], "its output_format was None, now it is csv"),
         (["--tasks", "3"], "its tasks was 6, now it is 3"),
         (["--model", str(baseline_run)], "its model was another"),
-        (["--input_pattern", "*.csv.gz"], "its input was another"),
+        (["--input_pattern", "*.csv.gz", "--tasks", "6"], "its input had 6 files, now other 1"),
     ):
         ended = job([*arguments, "--output", str(output), *options], script="run_corpus")
         assert ended["statuses"] == [2]

@@ -6,6 +6,7 @@ OUTPUT/unclassified.jsonl   the rows that could not be classified, by file and l
 OUTPUT/README.md            the dataset's card, on the Hub
 LOGS/manifest.json          what the tasks are made from; others are not added to them
 LOGS/files.txt              the input files in the order in which they are dealt out
+    LOGS/stamps.json            the same with their sizes and what tells a change
 LOGS/completions/00007      task 7 is finished (datatrove's mark)
 LOGS/reports/, failures/    what each task has counted, or why it failed
 """
@@ -24,9 +25,10 @@ from utils.data.rows import READERS, kind_of
 from utils.inference.corpus import output_name, put_files
 from utils.locks import hold
 
-MANIFEST_FILE, FILES_FILE, UNCLASSIFIED_FILE = "manifest.json", "files.txt", "unclassified.jsonl"
+MANIFEST_FILE, FILES_FILE, STAMPS_FILE = "manifest.json", "files.txt", "stamps.json"
+UNCLASSIFIED_FILE = "unclassified.jsonl"
 CARD = Path(__file__).resolve().parents[2] / "dataset_card.md"
-UNCOMPARED = ("packages",)  # of a manifest: another version of a package is said, and goes on
+UNCOMPARED = ("packages", "input")  # other versions of packages are only said; the input is compared file by file
 HUB_OWN = {".gitattributes"}  # what a new repository holds
 # What tells a change of a file, as the file systems call it: the first that there is.
 STAMPS = ("lfs", "blob_id", "xet_hash", "ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
@@ -61,8 +63,8 @@ class Input:
         self.names = list(usable)
         self.others = len(found) - len(usable)
         self.bytes = sum(info["size"] or 0 for info in usable.values())
-        stamps = [(name, info["size"], _stamp(info)) for name, info in usable.items()]
-        self.sha256 = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+        self.stamps = [[name, info["size"], _stamp(info)] for name, info in usable.items()]
+        self.sha256 = hashlib.sha256(json.dumps(self.stamps).encode()).hexdigest()
 
 
 class CorpusFolder:
@@ -91,22 +93,23 @@ class CorpusFolder:
             path = Path(self.logs.resolve_paths(""))
             hold(path.with_name(f"{path.name}.lock"), self.place)
 
-    def begin(self, manifest: dict[str, Any], files: list[str], output_format: str | None) -> str | None:
+    def begin(self, manifest: dict[str, Any], files: Input, output_format: str | None) -> str | None:
         """Store what the tasks are made from, or see that it is what an earlier start has stored.
+
+        A file may have been mended since, as long as its task is not finished.
 
         Returns what a user should know about that.
 
         Raises:
             InputError: an earlier start was another job, something else is in the place, or two files would become one.
         """
-        _require_distinct([(name, output_name(name, output_format)) for name in files])
+        _require_distinct([(name, output_name(name, output_format)) for name in files.names])
         stored = self._read(MANIFEST_FILE)
         if stored is None:
             self._require_room()
-            for name, content in ((FILES_FILE, "".join(f"{name}\n" for name in files)),
-                                  (MANIFEST_FILE, json.dumps(manifest, indent=2))):  # fmt: skip
-                with self.logs.open(name, "w", encoding="utf-8") as file:
-                    file.write(content)
+            self._write(FILES_FILE, "".join(f"{name}\n" for name in files.names))
+            self._write(STAMPS_FILE, json.dumps(files.stamps))
+            self._write(MANIFEST_FILE, json.dumps(manifest, indent=2))
             return None
         for key, value in manifest.items():
             if key not in UNCOMPARED and stored.get(key) != value:
@@ -115,6 +118,8 @@ class CorpusFolder:
                     f"{self.place} holds the output of another job (its {key} {change}); run it as it was, or give "
                     "another --output."
                 )
+        self._require_same_files(files, manifest["tasks"])
+        self._write(STAMPS_FILE, json.dumps(files.stamps))
         done = len(self.finished(manifest["tasks"]))
         others = [f"{name} {version}" for name, version in stored.get("packages", {}).items()
                   if manifest["packages"].get(name) != version]  # fmt: skip
@@ -167,6 +172,24 @@ class CorpusFolder:
         is_hub = "hf" in (self.output.fs.protocol if isinstance(self.output.fs.protocol, tuple) else (
             self.output.fs.protocol,))  # fmt: skip
         return "/".join(parts[1:3]).split("@")[0] if is_hub and parts[0] == "datasets" and len(parts) == 3 else None
+
+    def _require_same_files(self, files: Input, tasks: int) -> None:
+        stored = self._read(STAMPS_FILE) or []
+        if [name for name, *_ in stored] != files.names:
+            raise InputError(
+                f"{self.place} holds the output of another job (its input had {len(stored):,} files, now other "
+                f"{len(files.names):,}); run it as it was, or give another --output."
+            )
+        done = self.finished(tasks)
+        for index, (before, now) in enumerate(zip(stored, files.stamps, strict=True)):
+            if before != now and index % tasks in done:
+                raise InputError(
+                    f"{now[0]} has changed since its task was finished; give another --output, where all is done anew."
+                )
+
+    def _write(self, name: str, content: str) -> None:
+        with self.logs.open(name, "w", encoding="utf-8") as file:
+            file.write(content)
 
     def _require_room(self) -> None:
         if not self.output.fs.exists(self.output.path):
