@@ -1,5 +1,6 @@
 """run_corpus.py: the rows of run_inference.py over many files, whatever is killed, broken or started twice."""
 
+import io
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from conftest import ROOT, file_rows, jobs, run_python, write_rows
-from hub_server import serve
+from hub_server import Repo, serve
 
 import run_corpus
 from utils.console import InputError
@@ -363,6 +364,46 @@ def test_slurm_runs_the_script_that_is_sent_to_it(arguments, whole, tmp_path):
     done = run_python(*command, env=environment)
     assert done.returncode == 2
     assert "Slurm's job 77 is at this: 6 tasks are finished" in done.stderr
+
+
+JOBS = """
+import os, subprocess, sys
+from types import SimpleNamespace
+import huggingface_hub
+from datatrove.executor import jobs
+import run_corpus
+
+def run_uv_job(script, script_args, env, **options):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | env
+    subprocess.run([sys.executable, script, *script_args], env=environment, cwd="/", check=True, capture_output=True)
+    return SimpleNamespace(id="job", url="there")
+
+huggingface_hub.run_uv_job = run_uv_job
+huggingface_hub.inspect_job = lambda **_: SimpleNamespace(status=SimpleNamespace(stage="COMPLETED"))
+jobs.time = SimpleNamespace(sleep=lambda seconds: None)
+sys.exit(run_corpus.main(sys.argv[1:]))
+"""
+
+
+def test_a_job_of_the_hub_brings_its_code_along(hub, comments, finished_run, whole):
+    """With jobs that run on the spot, without this project in their path."""
+    hub.add_dataset("user/some", {f"{name}": (comments / name).read_bytes() for name in ("d.parquet", "e.tsv")})
+    hub.repos["models/user/m"] = repo = Repo()
+    repo.commit(
+        "main", {name: content for name, content in contents(finished_run).items() if "checkpoints" not in name}
+    )
+    places = ["--input", "hf://datasets/user/some", "--output", "hf://datasets/user/done",
+              "--logging_dir", "hf://datasets/user/logs"]  # fmt: skip
+    recipe = ["--config", "recipes/corpus/jobs.yaml", "--model", "user/m", "--use_cpu"]
+    done = run_python("-c", JOBS, *recipe, *places, env=hub.environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    files = hub.files("user/done", kind="datasets")
+    assert {"data/d.parquet", "data/e.parquet", "manifest.json", "README.md"} <= files.keys()
+    labelled = pyarrow.parquet.read_table(io.BytesIO(files["data/d.parquet"])).to_pylist()
+    assert labelled == file_rows(whole / "data" / "d.parquet")
+    manifest = json.loads(files["manifest.json"])
+    assert manifest["model"]["revision"] == repo.branches["main"]
+    assert f"at revision `{repo.branches['main']}`" in files["README.md"].decode()
 
 
 def test_ray_goes_on_without_a_node_that_was_killed(arguments, whole, tmp_path):
