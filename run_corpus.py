@@ -125,11 +125,10 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError("run_corpus.py needs datatrove: pip install -r requirements-corpus.txt -c constraints.txt.")
 
     import torch
-    from huggingface_hub import create_repo
 
-    from utils.hub_client import limit_waiting, reason
+    from utils.hub_client import limit_waiting
     from utils.inference.corpus import LabelEmotions, RowReader, RowWriter
-    from utils.inference.corpus_folder import FILES_FILE, CorpusFolder, Input
+    from utils.inference.corpus_folder import FILES_FILE, CorpusFolder, Input, make_repository
     from utils.inference.executors import make_executor, require_none_queued
     from utils.inference.label_rows import asked_thresholds
     from utils.inference.output import added_columns
@@ -169,15 +168,11 @@ def main(argv: list[str] | None = None) -> int:
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }  # fmt: skip
     del classifier
+    make_repository(folder.logs, private=True)
     if said := folder.begin(manifest, files, args.output_format):
         note(said)
     folder.forget_failures()
-    if repo := folder.hub_dataset():
-        try:
-            create_repo(repo, repo_type="dataset", private=args.hub_private_repo, exist_ok=True)
-        except Exception as error:  # no token, no rights, no network: the sentence carries the client's reason
-            raise InputError(f"--output {args.output}: the dataset cannot be made ({reason(error)}).") from error
-        folder.output.fs.invalidate_cache()
+    make_repository(folder.output, args.hub_private_repo)
 
     # 3. Read, label, write: the pipeline of each task.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

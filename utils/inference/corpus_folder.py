@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from datatrove.io import DataFolder, get_datafolder
+from huggingface_hub import create_bucket, create_repo
 from jinja2 import Environment, StrictUndefined
 
 from utils.console import InputError
 from utils.data.rows import READERS, kind_of
+from utils.hub_client import reason
 from utils.inference.corpus import output_name, put_files
 from utils.locks import hold
 
@@ -169,9 +171,8 @@ class CorpusFolder:
     def hub_dataset(self) -> str | None:
         """The id of the dataset on the Hub that the output is, as a whole; None where it is something else."""
         parts = self.output.path.strip("/").split("/")
-        is_hub = "hf" in (self.output.fs.protocol if isinstance(self.output.fs.protocol, tuple) else (
-            self.output.fs.protocol,))  # fmt: skip
-        return "/".join(parts[1:3]).split("@")[0] if is_hub and parts[0] == "datasets" and len(parts) == 3 else None
+        is_whole = on_hub(self.output) and parts[0] == "datasets" and len(parts) == 3
+        return "/".join(parts[1:3]).split("@")[0] if is_whole else None
 
     def _require_same_files(self, files: Input, tasks: int) -> None:
         stored = self._read(STAMPS_FILE) or []
@@ -215,6 +216,32 @@ class CorpusFolder:
             return None
         except ValueError:
             return None  # cut off by a kill; its task is not finished
+
+
+def on_hub(folder: DataFolder) -> bool:
+    """Whether a folder lies on the Hub."""
+    protocol = folder.fs.protocol
+    return "hf" in (protocol if isinstance(protocol, tuple | list) else (protocol,))
+
+
+def make_repository(folder: DataFolder, private: bool) -> None:
+    """Make the dataset or bucket that a folder on the Hub lies in, where there is none.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    if not on_hub(folder):
+        return
+    kind, *names = folder.path.strip("/").split("/")
+    name = "/".join(names[:2]).split("@")[0]
+    try:
+        if kind == "buckets":
+            create_bucket(name, private=private, exist_ok=True)
+        else:
+            create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+    except Exception as error:  # no token, no rights, no network: the sentence carries the client's reason
+        raise InputError(f"{name} on the Hub cannot be made ({reason(error)}).") from error
+    folder.fs.invalidate_cache()
 
 
 def card(repo: str, manifest: dict[str, Any], results: dict[str, Any]) -> str:
