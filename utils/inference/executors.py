@@ -230,6 +230,7 @@ def make_executor(
         environment = f"export PYTHONPATH={shlex.quote(str(ROOT))}\n{given}"
         return SlurmExecutor(steps, **common, env_command=environment, job_name="emotions", **options)
     if kind == "ray":
+        address = options.pop("address", "auto")
         if "time" in options:
             options["time"] = int(options["time"])
         try:
@@ -238,7 +239,7 @@ def make_executor(
             raise InputError("--executor ray needs Ray: pip install ray.") from error
         if not ray.is_initialized():
             ray.init(
-                address=options.pop("address", "auto"),
+                address=address,
                 runtime_env={"py_modules": [str(ROOT / "utils")]},
                 log_to_driver=False,
             )
