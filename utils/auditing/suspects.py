@@ -119,5 +119,14 @@ def _rate(values: np.ndarray) -> Rate:
 
 
 def together(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Several opinions of the same pairs as one: the mean of their log-odds, of those that know the label."""
-    return expit(np.nanmean(logit(np.clip(scores, LEAST, 1 - LEAST)), axis=0))
+    """Several judges' suspicions of the same pairs as one: how likely at least one of them is right.
+
+    A mean would let the judge who has learned an error by heart, and is sure of it, outvote the one who sees it.
+
+    Args:
+        scores: each of shape (rows, labels), nan where a judge has nothing to say.
+    """
+    stacked = np.stack(scores)
+    known = ~np.isnan(stacked)
+    either = 1 - np.where(known, 1 - stacked, 1.0).prod(axis=0)
+    return np.where(known.any(axis=0), either, np.nan)
