@@ -90,7 +90,8 @@ def main(argv: list[str] | None = None) -> Path:
     judges = audit_args.judge or []
     shown = asked | shown_names(data_args, model_args, audit_args)
     folder = open_folder(args.output_dir, data_args.dataset_name, model_args.model_name_or_path, *judges)
-    say(args.layout())
+    if not audit_args.baseline:
+        say(args.layout())
 
     # 2. The rows to be judged.
     splits = load_splits(data_args, args.seed)

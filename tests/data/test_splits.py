@@ -218,3 +218,10 @@ def test_every_emotion_belongs_to_one_group_of_the_paper(demo, taxonomy, groups)
     for before, after in zip(demo["test"]["labels"], grouped["test"]["labels"], strict=True):
         assert len(after) == len(set(after)) <= len(before)
         assert all(any(GO_EMOTIONS[i] in TAXONOMIES[taxonomy][label_names(grouped)[j]] for j in after) for i in before)
+
+
+def test_a_file_with_a_single_label_is_split(tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("text,labels\n" + "".join(f"comment number {number},happy\n" for number in range(40)))
+    splits = load_splits(DataArguments(str(path)))
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 32, "validation": 4, "test": 4}

@@ -164,10 +164,16 @@ def summary(names: Sequence[str], findings: Findings) -> list[str]:
     sentences = [
         f"{len(gold):,} rows were judged, each by a model that has not seen its labels: micro-F1 "
         f"{findings.f1['f1_micro']:.3f}, macro-F1 {findings.f1['f1_macro']:.3f}.",
-        f"{len(suspects):,} labels in {len({row for row, _, _ in suspects}):,} rows are likelier errors than not: "
-        f"{wrong:,} given that do not belong, {len(suspects) - wrong:,} missing. {SUSPECTS_FILE} has them, and "
-        f"{len(findings.suspects) - len(suspects):,} less likely ones.",
     ]
+    if suspects:
+        sentences.append(
+            f"{len(suspects):,} labels in {len({row for row, _, _ in suspects}):,} rows are likelier errors than not: "
+            f"{wrong:,} given that do not belong, {len(suspects) - wrong:,} missing."
+        )
+    else:
+        sentences.append(
+            f"No label is likelier an error than not; {SUSPECTS_FILE} has the {len(findings.suspects):,} most suspect."
+        )
     if unheard := [names[label] for label in np.flatnonzero(np.isnan(findings.suspicion).any(axis=0)).tolist()]:
         shown = ", ".join(unheard[:5]) + (f" and {len(unheard) - 5:,} more" if len(unheard) > 5 else "")
         sentences.append(

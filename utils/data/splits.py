@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,6 @@ from datasets import (
     Features,
     List,
     Value,
-    concatenate_datasets,
     load_dataset,
     load_from_disk,
 )
@@ -154,9 +154,13 @@ def pooled(splits: DatasetDict, wanted: Sequence[str]) -> Dataset:
     """
     if missing := [name for name in wanted if name not in splits]:
         raise InputError(f"The dataset has no {' and no '.join(missing)} split; it has {', '.join(splits)}.")
-    return concatenate_datasets(
-        [splits[name].add_column("split", [name] * len(splits[name])) for name in dict.fromkeys(wanted)]
-    )
+    names = dict.fromkeys(wanted)
+    columns = {
+        column: list(chain.from_iterable(splits[name][column][:] for name in names))
+        for column in ("text", "labels", "place")
+    }
+    columns["split"] = list(chain.from_iterable([name] * len(splits[name]) for name in names))
+    return Dataset.from_dict(columns, features=Features({**splits["train"].features, "split": Value("string")}))
 
 
 def stratified_subset(dataset: Dataset, size: int | None, seed: int) -> Dataset:
@@ -178,7 +182,9 @@ def _stratified(matrix: np.ndarray, size: int, seed: int) -> np.ndarray:
     counts from their targets falls until no exchange lowers it.
     """
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
-    _, drawn = next(splitter.split(np.zeros(len(matrix)), matrix))
+    # A label alone is no multi-label problem to scikit-learn; its absence stands beside it.
+    columns = matrix if matrix.shape[1] > 1 else np.column_stack([matrix, 1 - matrix])
+    _, drawn = next(splitter.split(np.zeros(len(matrix)), columns))
     # Rows are visited in a shuffled order so that ties do not favour the beginning of the file.
     order = np.random.default_rng(seed).permutation(len(matrix))
     chosen = np.isin(order, drawn)
