@@ -137,6 +137,7 @@ def main(argv: list[str] | None = None) -> Path:
     write_audit(folder, rows, names, findings, sentences, about)
     say("\n" + "\n".join(sentences))
     say(f"\nEverything is in {folder}; open {folder / REPORT_FILE} to review the suspects.")
+    leave_together()
     return folder
 
 

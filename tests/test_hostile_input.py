@@ -17,6 +17,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+import run_audit
 import run_baseline
 import run_compare
 import run_evaluate
@@ -28,7 +29,7 @@ import run_search
 from utils.console import one_sentence_errors
 
 MAINS = {
-    "baseline": run_baseline.main, "compare": run_compare.main, "evaluate": run_evaluate.main,
+    "audit": run_audit.main, "baseline": run_baseline.main, "compare": run_compare.main, "evaluate": run_evaluate.main,
     "export": run_export.main, "finetune": run_finetune.main, "inference": run_inference.main,
     "push": run_push.main, "search": run_search.main,
 }  # fmt: skip
@@ -137,6 +138,12 @@ ARGUMENTS = [
     "push BASELINE --hub_model_id me/mine --fold_thresholds maybe", "push BASELINE --hub_model_id me/mine --fold_thresholds true",
     "evaluate RUN --set_threshold joy", "evaluate RUN --set_threshold joy=2", "evaluate RUN --set_threshold joy=nan",
     "evaluate RUN --set_threshold nobody=0.5", "evaluate RUN --calibration best", "evaluate BASELINE --calibration platt",
+    *(f"audit --baseline --dataset_name DATA {pair}" for pair in (
+        "--output_dir out --folds 0", "--output_dir out --folds 101", "--output_dir out --folds many",
+        "--output_dir out --audit_splits dev", "--output_dir out --judge nowhere", "--output_dir out --judge LONG",
+        "--output_dir out --teacher RUN", "--output_dir out --taxonomy ekman", "--output_dir out --push_to_hub",
+        "--output_dir out --resume_from_checkpoint", "--output_dir out --corrections nowhere.csv", "--output_dir RUN",
+        "--output_dir out --baseline perhaps", "--output_dir /proc/audit")),
     "export BASELINE", "compare RUN RUN --seeds", "search --dataset_name DATA --output_dir out --search_trials 0",
     "search --dataset_name DATA --output_dir out --search_metric f1", "search --dataset_name DATA --output_dir out --search_trials nan",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+import run_audit
 import run_evaluate
 import run_export
 import run_finetune
@@ -79,7 +80,7 @@ def answers_yes(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n1\n" * 50))
 
 
-SCRIPTS = ("inference", "export", "push", "evaluate", "finetune", "teacher", "search")
+SCRIPTS = ("audit", "judge", "inference", "export", "push", "evaluate", "finetune", "teacher", "search")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,8 @@ def test_code_of_a_model_is_not_run(
         "evaluate": (run_evaluate.main, [run, "--threshold_strategy", "global"]),
         "finetune": (run_finetune.main, [*training, "--model_name_or_path", base]),
         "teacher": (run_finetune.main, [*training, "--teacher", run]),
+        "audit": (run_audit.main, [*training, "--model_name_or_path", base, "--folds", "2"]),
+        "judge": (run_audit.main, [*training, "--baseline", "--folds", "2", "--judge", run]),
         "search": (run_search.main, [*training, "--model_name_or_path", base, "--search_trials", "1"]),
     }[script]
     if known_kind:

@@ -28,6 +28,7 @@ from utils.evaluation.mistakes import confused_pairs
 from utils.run_folder import whole_file, write_csv, write_json, write_text
 
 REVIEWED = 1000  # suspects in report.html; suspects.csv has all
+HARDLY_LEARNED = 0.3  # micro-F1 out of fold, below which suspicions say little
 CONFUSED = 100  # pairs of labels in confused_labels.csv
 
 
@@ -178,6 +179,11 @@ def summary(names: Sequence[str], findings: Findings) -> list[str]:
         shown = ", ".join(unheard[:5]) + (f" and {len(unheard) - 5:,} more" if len(unheard) > 5 else "")
         sentences.append(
             f"In too few rows for every fold, or in all of them, so that some rows could not be judged: {shown}."
+        )
+    if findings.f1["f1_micro"] < HARDLY_LEARNED:
+        sentences.append(
+            "That is little: models that have hardly learned the labels suspect them at random. More rows, epochs or "
+            "another model make better judges."
         )
     agreed = findings.agreement
     if agreed.texts:
