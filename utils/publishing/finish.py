@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.arguments import CardArguments, FinetuneArguments
-from utils.console import say
+from utils.console import left_out, say
 from utils.evaluation.decision import Decision, record_changes
 from utils.evaluation.plots import plot_run
 from utils.machine import is_main_process
@@ -89,7 +89,8 @@ def finish_run(
                 record_changes(run, Decision.of(run)._replace(fold_thresholds=fold_thresholds), folder)
     if texts:
         say(f"the card shows {len(texts)} validation text(s) as examples: {' | '.join(texts)}")
-    plot_run(run)
+    with left_out("the set of pictures"):
+        plot_run(run)
     write_card(run, repo_id, space_id)
 
 
