@@ -8,7 +8,6 @@ import csv
 import errno
 import hashlib
 import importlib.metadata
-import io
 import json
 import math
 import os
@@ -19,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -523,14 +523,16 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows with equal keys; nan becomes an empty cell. `columns`: those of a table that may have no row."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else list(columns), lineterminator="\n")
+    lines: list[str] = []
+    # csv quotes a carriage return only where its own lines end in one, and readers take a bare one for an end of line.
+    ends = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n") + "\n"))
+    writer = csv.DictWriter(ends, fieldnames=list(rows[0]) if rows else list(columns), lineterminator="\r\n")
     writer.writeheader()
     for row in rows:
         writer.writerow(
             {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         )
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, "".join(lines).encode())
 
 
 def write_text(path: Path, text: str) -> None:

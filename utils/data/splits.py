@@ -29,6 +29,7 @@ from datasets import (
 )
 from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
+from metrics.multilabel_scores.multilabel_scores import several_columns
 from utils.arguments import HUB_DATASET, DataArguments
 from utils.console import InputError, say
 from utils.data.columns import Columns, find_columns, one_hot_ids, one_hot_problem
@@ -182,9 +183,7 @@ def _stratified(matrix: np.ndarray, size: int, seed: int) -> np.ndarray:
     counts from their targets falls until no exchange lowers it.
     """
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
-    # A label alone is no multi-label problem to scikit-learn; its absence stands beside it.
-    columns = matrix if matrix.shape[1] > 1 else np.column_stack([matrix, 1 - matrix])
-    _, drawn = next(splitter.split(np.zeros(len(matrix)), columns))
+    _, drawn = next(splitter.split(np.zeros(len(matrix)), several_columns(matrix)))
     # Rows are visited in a shuffled order so that ties do not favour the beginning of the file.
     order = np.random.default_rng(seed).permutation(len(matrix))
     chosen = np.isin(order, drawn)
