@@ -13,8 +13,8 @@ text like it. Open OUTPUT_DIR/report.html to review what was found, and train on
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils.command_line import check_ranges, refuse
-from utils.console import InputError, one_sentence_errors, say
+from utils.command_line import out_of_range, refuse
+from utils.console import one_sentence_errors, say
 from utils.locks import one_job
 from utils.machine import is_main_process, leave_together
 
@@ -49,11 +49,15 @@ class AuditArguments:
     )
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"folds": (2, 100)})
-        if unknown := [name for name in self.audit_splits if name not in SPLITS]:
-            raise InputError(f"--audit_splits names {', '.join(unknown)}; accepted: {', '.join(SPLITS)}.")
-        if not self.audit_splits:
-            raise InputError(f"--audit_splits is empty; accepted: {', '.join(SPLITS)}.")
+        problems = out_of_range(self, {"folds": (2, 100)})
+        named = "is empty" if not self.audit_splits else f"names {', '.join(self.audit_splits)}"
+        if not self.audit_splits or set(self.audit_splits) - set(SPLITS):
+            problems.append(f"--audit_splits {named}; accepted: {', '.join(SPLITS)}.")
+        if not all(self.judge or ["none"]):
+            problems.append("--judge names nothing; give folders of finished runs, or model ids on the Hub.")
+        refuse(problems)
+        self.audit_splits = [name for name in SPLITS if name in self.audit_splits]
+        self.judge = list(dict.fromkeys(self.judge or [])) or None
 
 
 @one_job()
@@ -72,24 +76,24 @@ def main(argv: list[str] | None = None) -> Path:
 
     finetuning = (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
     kinds = (*finetuning, OutputArguments, AuditArguments)
-    parts = parse_arguments(kinds, argv, __doc__, RECIPE)
+    parts = parse_arguments(kinds, argv, __doc__, RECIPE, NOT_FOR_AN_AUDIT)
     data_args, model_args, _, _, args, output_args, audit_args = parts
 
     from utils.auditing.findings import find
     from utils.auditing.folder import FOLDS, REPORT_FILE, begin, open_folder
     from utils.auditing.folds import deal, opinion, out_of_fold
-    from utils.auditing.judges import baseline_judge, encoder_judge, has_learned_from
+    from utils.auditing.judges import baseline_judge, encoder_judge, has_learned_from, loadable
     from utils.auditing.tables import summary, write_audit
     from utils.data.labels import multi_hot
     from utils.data.splits import describe, label_names, load_splits, pooled, stratified_subset
     from utils.model.loading import load_for_training, load_tokenizer, resolve_model
-    from utils.training.checkpoints import learned_from
+    from utils.training.checkpoints import known_data, learned_from
 
     asked = {**vars(data_args), **vars(model_args), **vars(args), **vars(audit_args)}
-    refuse([sentence for name, sentence in NOT_FOR_AN_AUDIT.items() if asked[name]])
-    judges = audit_args.judge or []
+    judges, corrections = audit_args.judge or [], data_args.corrections or []
     shown = asked | shown_names(data_args, model_args, audit_args)
-    folder = open_folder(args.output_dir, data_args.dataset_name, model_args.model_name_or_path, *judges)
+    inputs = (data_args.dataset_name, model_args.model_name_or_path, *judges, *corrections)
+    folder = open_folder(args.output_dir, *inputs)
     if not audit_args.baseline:
         say(args.layout())
 
@@ -105,7 +109,7 @@ def main(argv: list[str] | None = None) -> Path:
     fold_of = deal(rows["text"], gold, audit_args.folds, args.seed)
     if audit_args.baseline:
         judge = baseline_judge(dataset["name"])
-        origin = {"dataset": dataset, "label_names": names}
+        origin = {"dataset": known_data(dataset), "label_names": names}
     else:
         model_path, base_model = resolve_model(model_args.model_name_or_path)
         origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args)
@@ -113,12 +117,13 @@ def main(argv: list[str] | None = None) -> Path:
         settings = (args.init_head_bias, model_args.pooling, model_args.trust_remote_code)
         judge = encoder_judge(args, tokenizer, lambda train: load_for_training(model_path, tokenizer, train, *settings))
     origin |= {name: asked[name] for name in DECISIVE}
+    judges = loadable(judges, names, args.device)
+    for name in judges:
+        if has_learned_from(name, dataset):
+            say(f"--judge {name} has learned from these very labels: what it says of train is no independent opinion.")
     question = begin(folder, origin, output_args.overwrite_output_dir)
 
     # 4. What models say that have learned from other data, and what those say that have not seen a row's labels.
-    for name in judges:
-        if has_learned_from(name, dataset["sha256"]):
-            say(f"--judge {name} has learned from these very labels: what it says of train is no independent opinion.")
     opinions = {name: opinion(name, rows["text"], names, args.device, folder / FOLDS, question) for name in judges}
     probabilities = out_of_fold(rows, fold_of, judge, folder / FOLDS, question)
     if not is_main_process():
@@ -127,10 +132,11 @@ def main(argv: list[str] | None = None) -> Path:
 
     # 5. Suspicions, error rates, agreement; tables of them, and a page to review them.
     findings = find(rows["text"], gold, fold_of, probabilities, opinions)
+    name_shown = dict(zip(audit_args.judge or [], shown["judge"] or [], strict=True))
     about = {
         "dataset": {"name": dataset["hub_id"] or shown["dataset_name"], "sha256": dataset["sha256"]},
         "judged_by": "baseline" if audit_args.baseline else base_model or shown["model_name_or_path"],
-        "judges": shown["judge"] or [],
+        "judges": [name_shown[name] for name in judges],
         "folds": audit_args.folds,
     }
     sentences = summary(names, findings)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -467,9 +467,16 @@ class Parser(HfArgumentParser):
 
 
 def parse_arguments(
-    dataclass_types: Sequence[type], argv: Sequence[str] | None, description: str, recipe: str | None = None
+    dataclass_types: Sequence[type],
+    argv: Sequence[str] | None,
+    description: str,
+    recipe: str | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from the recipe named by `--config` and the command line, which overrides it.
+
+    Args:
+        refused: of arguments that a script has no use for, by name, the sentence that says so where one is given.
 
     Raises:
         InputError: an unknown key (with the nearest valid one), a value of the wrong type, values that contradict
@@ -484,7 +491,8 @@ def parse_arguments(
     values, surplus = parser.parse_known_args([*as_tokens(recipe_of_it), *(sys.argv[1:] if argv is None else argv)])
     if surplus:
         raise InputError(f"--config {command_line.config}: a list stands where one value is expected ({surplus[0]}).")
-    parsed, problems = [], []
+    parsed = []
+    problems = [said for name, said in (refused or {}).items() if _asks(getattr(values, name))]
     for kind in dataclass_types:
         names = [item.name for item in dataclasses.fields(kind) if item.init]
         try:
@@ -495,6 +503,10 @@ def parse_arguments(
             problems.append(f"Arguments: {str(error).strip().splitlines()[0]}")
     refuse(problems)
     return tuple(parsed)
+
+
+def _asks(value: Any) -> bool:
+    return bool(value) and str(value).lower() not in ("false", "none")
 
 
 def _is_json_object(text: str) -> bool:

@@ -1,6 +1,7 @@
 """The folder of an audit: what stands in it, whose it is, and how an audit that was stopped goes on."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +27,55 @@ def open_folder(output_dir: str | None, *inputs: str) -> Path:
     """The folder of an audit, made if need be, and held; it holds an audit already, or nothing under its names.
 
     Args:
-        inputs: data and models that the audit reads.
+        inputs: data, models and corrections that the audit reads.
 
     Raises:
-        InputError: it holds a run, or something else under the names of an audit's files.
+        InputError: it holds a run, something else under the names of an audit's files, or an input under one.
     """
     if output_dir and RunFolder(output_dir).holds_a_run:
         raise InputError(
             f"--output_dir {output_dir} holds a run; an audit needs a folder of its own, such as {output_dir}_audit."
         )
     folder = RunFolder.create(output_dir, overwrite=False, inputs=inputs).path
-    refused_together(lambda: _require_audit_or_nothing(folder))
+    refused_together(lambda: _require_audit_or_nothing(folder, [Path(name).expanduser() for name in inputs]))
     return folder
 
 
-def _require_audit_or_nothing(folder: Path) -> None:
+def _require_audit_or_nothing(folder: Path, inputs: Sequence[Path]) -> None:
+    for source in filter(Path.exists, inputs):
+        if source.resolve() in [(folder / name).resolve() for name in RESULTS]:
+            raise InputError(
+                f"--output_dir {folder}: the audit reads {source}, which would be replaced; rename that, or give "
+                "another folder."
+            )
     held = [name for name in (*RESULTS, FOLDS) if (folder / name).exists()]
-    if held and not (folder / QUESTION_FILE).is_file():
+    if held and not _is_question(folder / QUESTION_FILE):
         raise InputError(
             f"--output_dir {folder} holds {', '.join(held)}, and no {QUESTION_FILE} says that an audit wrote that; "
             "give another folder."
         )
+
+
+def _is_question(path: Path) -> bool:
+    return path.is_file() and {"dataset", "label_names", "folds", "audit_splits"} <= read_json(path).keys()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_as_written(folder: Path) -> None:
+    """Raise `InputError` if somebody has changed suspects.csv since an audit came to its end here."""
+    path = folder / SUSPECTS_FILE
+    if path.is_file() and (folder / SUMMARY_FILE).is_file():
+        written = read_json(folder / SUMMARY_FILE).get("suspects_sha256")
+        if written is not None and digest_of(path) != written:
+            raise InputError(
+                f"{path} has been changed since the audit wrote it, and would be replaced; rename it (as corrections "
+                "it is good under any name), or give --overwrite_output_dir if it is not needed."
+            )
 
 
 def begin(folder: Path, question: Mapping[str, Any], overwrite: bool) -> str:
@@ -57,7 +86,8 @@ def begin(folder: Path, question: Mapping[str, Any], overwrite: bool) -> str:
         overwrite: an audit that asks something else may be replaced.
 
     Raises:
-        InputError: the folder holds such an audit, which is not to be replaced.
+        InputError: the folder holds such an audit, or a suspects.csv that somebody has changed, which are not to be
+            replaced.
     """
 
     def look() -> None:
@@ -67,6 +97,8 @@ def begin(folder: Path, question: Mapping[str, Any], overwrite: bool) -> str:
                 f"--output_dir {folder} holds an audit of something else ({'; '.join(different)}); give another "
                 "folder, or --overwrite_output_dir to replace it."
             )
+        if not overwrite:
+            _require_as_written(folder)
         if not path.is_file() or different:
             for name in RESULTS:
                 (folder / name).unlink(missing_ok=True)

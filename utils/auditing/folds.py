@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import torch
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
 from utils.auditing.judges import Judge, ask
 from utils.console import InputError, say
-from utils.machine import is_main_process
+from utils.machine import is_launched_with_others, is_main_process
 from utils.run_folder import digest, whole_file
-from utils.training.checkpoints import identity
+from utils.training.checkpoints import fingerprint, identity
 
 _QUESTION = b"question"  # in a fold's file: what was asked
 
@@ -50,7 +51,8 @@ def deal(texts: Sequence[str], gold: np.ndarray, folds: int, seed: int) -> np.nd
     group = alike(texts)
     groups = int(group.max()) + 1 if len(group) else 0
     if groups < folds:
-        raise InputError(f"--folds {folds}: the data has {groups} different text(s); give no more folds than that.")
+        way = "give no more folds than that" if groups > 1 else "an audit takes at least two"
+        raise InputError(f"--folds {folds}: the data has {groups} different text(s); {way}.")
     labels = np.zeros((groups, gold.shape[1]))
     np.maximum.at(labels, group, gold)
     # A column for rows without labels, and, where there is one label, a second one that scikit-learn asks for.
@@ -91,13 +93,13 @@ def opinion(
     name: str, texts: Sequence[str], names: Sequence[str], device: str | torch.device, folder: Path, question: str
 ) -> np.ndarray:
     """What a finished model says of the rows: see `ask`; kept in `folder` as the folds' probabilities are."""
-    known_by = digest([identity(name), question])
+    known_by = digest([fingerprint({"judge": identity(name)}), question])
     return kept(folder / f"judge-{known_by}.parquet", known_by, lambda: ask(name, texts, names, device))
 
 
 def kept(path: Path, question: str, answer: Callable[[], np.ndarray]) -> np.ndarray:
     """Probabilities, shape (rows, labels), from a file where it answers the same question, or made and kept there."""
-    found = _read(path, question)
+    found = _read_together(path, question)
     if found is not None:
         say(f"{path.stem}: done before")
         return found
@@ -111,6 +113,14 @@ def _write(path: Path, question: str, probabilities: np.ndarray) -> None:
     table = pyarrow.table({str(label): column for label, column in enumerate(probabilities.T.astype(np.float32))})
     with whole_file(path) as file:
         pyarrow.parquet.write_table(table.replace_schema_metadata({_QUESTION: question}), file)
+
+
+def _read_together(path: Path, question: str) -> np.ndarray | None:
+    """As `_read`, by the main process for all: an answer is made by all of them, or by none."""
+    found = [_read(path, question) if is_main_process() else None]
+    if is_launched_with_others():
+        broadcast_object_list(found)
+    return found[0]
 
 
 def _read(path: Path, question: str) -> np.ndarray | None:

@@ -3,8 +3,9 @@ learned from something else."""
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from utils.console import InputError, say
 from utils.data.labels import multi_hot
 from utils.evaluation.predict import predict_together
 from utils.model.baseline import in_a_sentence, label_probabilities
-from utils.model.classifiers import EncoderClassifier, load_classifier
+from utils.model.classifiers import Classifier, EncoderClassifier, load_classifier
 from utils.model.folding import unfold_thresholds
 from utils.run_folder import RUN_FILE, read_json
+from utils.training.checkpoints import fingerprint, identity
 from utils.training.trainer import EmotionTrainer
 
 MAX_FEATURES = 5000  # of TF-IDF, as in run_baseline.py
@@ -76,10 +78,45 @@ def baseline_judge(name: str) -> Judge:
     return judge
 
 
-def has_learned_from(name: str, sha256: str) -> bool:
-    """Whether a run's folder says that the run was trained on the dataset of this fingerprint."""
+def has_learned_from(name: str, dataset: Mapping[str, Any]) -> bool:
+    """Whether a run's folder says that the run was trained on this dataset, its labels corrected or as they were.
+
+    Args:
+        dataset: see `utils.data.splits.describe`.
+    """
     path = Path(name).expanduser() / RUN_FILE
-    return path.is_file() and (read_json(path).get("dataset") or {}).get("sha256") == sha256
+    then = read_json(path).get("dataset") if path.is_file() else None
+    return isinstance(then, dict) and bool(_fingerprints(then) & _fingerprints(dataset))
+
+
+def _fingerprints(dataset: Mapping[str, Any]) -> set[str]:
+    return {str(dataset[name]) for name in ("sha256", "sha256_before_corrections") if name in dataset}
+
+
+def loadable(judges: Sequence[str], names: Sequence[str], device: str | torch.device) -> list[str]:
+    """Of the models that were given, those that differ, each loaded once, to find out before an audit is begun.
+
+    Raises:
+        InputError: one cannot be loaded, or knows none of the labels.
+    """
+    distinct: dict[str, str] = {}
+    for name in judges:
+        _load(name, names, device)
+        distinct.setdefault(fingerprint({"judge": identity(name)}), name)
+    return list(distinct.values())
+
+
+def _load(name: str, names: Sequence[str], device: str | torch.device) -> Classifier:
+    try:
+        classifier, _ = load_classifier(name, device)
+    except InputError as error:
+        raise InputError(f"--judge: {str(error).removeprefix('--model ')}") from error
+    if not set(names) & set(classifier.labels):
+        raise InputError(
+            f"--judge {name} knows none of the labels ({', '.join(names[:3])}, …), but "
+            f"{', '.join(classifier.labels[:3])}, …; give a model whose label names overlap."
+        )
+    return classifier
 
 
 def ask(name: str, texts: Sequence[str], names: Sequence[str], device: str | torch.device) -> np.ndarray:
@@ -90,13 +127,8 @@ def ask(name: str, texts: Sequence[str], names: Sequence[str], device: str | tor
     Raises:
         InputError: it cannot be loaded, or knows none of the labels.
     """
-    classifier, _ = load_classifier(name, device)
+    classifier = _load(name, names, device)
     shared = [label for label in names if label in classifier.labels]
-    if not shared:
-        raise InputError(
-            f"--judge {name} knows none of the labels ({', '.join(names[:3])}, …), but "
-            f"{', '.join(classifier.labels[:3])}, …; give a model whose label names overlap."
-        )
     if isinstance(classifier, EncoderClassifier):
         unfold_thresholds(classifier.model)
     others = f", not {len(names) - len(shared)} other(s)" if len(shared) < len(names) else ""

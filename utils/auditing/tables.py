@@ -20,6 +20,7 @@ from utils.auditing.folder import (
     REPORT_FILE,
     SUMMARY_FILE,
     SUSPECTS_FILE,
+    digest_of,
 )
 from utils.auditing.review import review_page
 from utils.auditing.suspects import Rate
@@ -49,6 +50,7 @@ def write_audit(
         about: what the audit was made of, for audit.json and the page's title.
     """
     suspects, found = suspects_table(rows, names, findings), findings
+    (folder / SUMMARY_FILE).unlink(missing_ok=True)  # it is written last, and says that the others are whole
     write_csv(folder / SUSPECTS_FILE, suspects, SUSPECT_COLUMNS)
     write_csv(folder / LABELS_FILE, labels_table(names, findings))
     write_csv(folder / AGREEMENT_FILE, agreement_table(rows, names, findings), AGREEMENT_COLUMNS)
@@ -64,6 +66,7 @@ def write_audit(
         "out_of_fold": found.f1,
         "likely_errors": sum(suspect.score >= LIKELY for suspect in found.suspects),
         "listed": len(suspects),
+        "suspects_sha256": digest_of(folder / SUSPECTS_FILE),
         "agreement": {
             "texts": agreed.texts,
             "rows": agreed.rows,

@@ -88,16 +88,21 @@ def learned_from(
         names: label names.
         model_path, base_model: see `utils.model.loading.resolve_model`.
     """
-    data = {"name": dataset["name"], "sha256": dataset["sha256"]}
-    if "corrections" in dataset:
-        data["corrections"] = [entry["file"] for entry in dataset["corrections"]]
     return {
-        "dataset": data,
+        "dataset": known_data(dataset),
         "label_names": list(names),
         "model_name_or_path": {"name": base_model} if base_model else identity(model_path),
         **decisive(data_args, model_args, args),
         "teacher": [identity(teacher) for teacher in args.teacher or []],
     }
+
+
+def known_data(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what `describe` says of a dataset: what it is known by, and called, where origins are compared."""
+    data = {"name": dataset["name"], "sha256": dataset["sha256"]}
+    if "corrections" in dataset:
+        data["corrections"] = [entry["file"] for entry in dataset["corrections"]]
+    return data
 
 
 def fingerprint(origin: Mapping[str, Any]) -> str:
