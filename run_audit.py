@@ -126,23 +126,21 @@ def main(argv: list[str] | None = None) -> Path:
     # 4. What models say that have learned from other data, and what those say that have not seen a row's labels.
     opinions = {name: opinion(name, rows["text"], names, args.device, folder / FOLDS, question) for name in judges}
     probabilities = out_of_fold(rows, fold_of, judge, folder / FOLDS, question)
-    if not is_main_process():
-        leave_together()
-        return folder
 
     # 5. Suspicions, error rates, agreement; tables of them, and a page to review them.
-    findings = find(rows["text"], gold, fold_of, probabilities, opinions)
-    name_shown = dict(zip(audit_args.judge or [], shown["judge"] or [], strict=True))
-    about = {
-        "dataset": {"name": dataset["hub_id"] or shown["dataset_name"], "sha256": dataset["sha256"]},
-        "judged_by": "baseline" if audit_args.baseline else base_model or shown["model_name_or_path"],
-        "judges": [name_shown[name] for name in judges],
-        "folds": audit_args.folds,
-    }
-    sentences = summary(names, findings)
-    write_audit(folder, rows, names, findings, sentences, about)
-    say("\n" + "\n".join(sentences))
-    say(f"\nEverything is in {folder}; open {folder / REPORT_FILE} to review the suspects.")
+    if is_main_process():
+        findings = find(rows["text"], gold, fold_of, probabilities, opinions)
+        name_shown = dict(zip(audit_args.judge or [], shown["judge"] or [], strict=True))
+        about = {
+            "dataset": {"name": dataset["hub_id"] or shown["dataset_name"], "sha256": dataset["sha256"]},
+            "judged_by": "baseline" if audit_args.baseline else base_model or shown["model_name_or_path"],
+            "judges": [name_shown[name] for name in judges],
+            "folds": audit_args.folds,
+        }
+        sentences = summary(names, findings)
+        write_audit(folder, rows, names, findings, sentences, about)
+        say("\n" + "\n".join(sentences))
+        say(f"\nEverything is in {folder}; open {folder / REPORT_FILE} to review the suspects.")
     leave_together()
     return folder
 

@@ -89,6 +89,7 @@ def outcome(tmp_path, monkeypatch, capsys, baseline_run, finished_run, tiny_bert
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 FINETUNE = "finetune --model_name_or_path TINY --dataset_name DATA --output_dir out --export_onnx false"
+AUDIT = "audit --baseline --dataset_name DATA --output_dir out"
 BASE = "baseline --dataset_name DATA --output_dir out --n_jobs 1"
 INFER = "inference --model BASELINE"
 NUMBERS = ("nan", "inf", "-inf", "-1", "1e400", "many", "", "0x10", "1,5")
@@ -120,6 +121,14 @@ ARGUMENTS = [
         "threshold_strategy none", "overwrite_output_dir maybe", "config LONG", "label_names ,", "label_names a,a",
         "corrections nowhere.csv", "corrections LONG", "corrections LONG.csv", "corrections ~no_such_user/x.csv", "corrections .",
         "corrections DATA/train.csv", "corrections", "correct_validation true", "correct_validation maybe",
+    )),
+    *(f"{AUDIT} --{pair}" for pair in (
+        *(f"folds={value}" for value in (*NUMBERS, "0", "1", "101", "99999999999999999999")), "audit_splits",
+        "audit_splits all", "audit_splits train,test", "judge", "judge ''", "judge nowhere", "judge LONG", "judge .",
+        "judge DATA", "judge TINY", "judge nowhere/at/all/on/it", "judge ~no_such_user/x", "judge BASELINE nowhere",
+        "taxonomy ekman", "teacher RUN", "push_to_hub", "resume_from_checkpoint", "resume_from_checkpoint nowhere",
+        "output_dir LONG", "output_dir RUN", "output_dir BASELINE", "output_dir DATA", "output_dir ~no_such_user/x",
+        "corrections nowhere.csv", "max_train_samples 1", "judges BASELINE", "baseline maybe",
     )),
     *(f"{INFER} hello --{pair}" for pair in (
         "threshold nan", "threshold inf", "threshold -0.1", "threshold x", "top_k 0", "top_k -1", "top_k 1.5",

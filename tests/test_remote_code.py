@@ -80,7 +80,7 @@ def answers_yes(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n1\n" * 50))
 
 
-SCRIPTS = ("audit", "judge", "inference", "export", "push", "evaluate", "finetune", "teacher", "search")
+SCRIPTS = ("inference", "export", "push", "evaluate", "finetune", "teacher", "search", "audit", "judge")
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_code_of_a_model_is_not_run(
         "evaluate": (run_evaluate.main, [run, "--threshold_strategy", "global"]),
         "finetune": (run_finetune.main, [*training, "--model_name_or_path", base]),
         "teacher": (run_finetune.main, [*training, "--teacher", run]),
-        "audit": (run_audit.main, [*training, "--model_name_or_path", base, "--folds", "2"]),
-        "judge": (run_audit.main, [*training, "--baseline", "--folds", "2", "--judge", run]),
         "search": (run_search.main, [*training, "--model_name_or_path", base, "--search_trials", "1"]),
+        "audit": (run_audit.main, [*training, "--model_name_or_path", base, "--folds", "2"]),
+        "judge": (run_audit.main, [*training, "--baseline", "--judge", run]),
     }[script]
     if known_kind:
         main(arguments)
