@@ -1,4 +1,4 @@
-"""What once went wrong with run_audit.py, or might: odd data, judges that fail, folders of others, files changed by hand."""
+"""run_audit.py and what may go wrong: odd data, judges that fail, folders of others, files changed by hand."""
 
 import csv
 import json
@@ -17,23 +17,7 @@ from utils.console import InputError
 from utils.data.corrections import read_labels
 from utils.run_folder import read_json, write_json
 
-WORDS = [
-    "late",
-    "parcel",
-    "money",
-    "refund",
-    "invoice",
-    "charged",
-    "delivery",
-    "broken",
-    "help",
-    "angry",
-    "thanks",
-    "great",
-    "slow",
-    "login",
-    "password",
-]
+WORDS = ("late", "parcel", "money", "refund", "invoice", "charged", "delivery", "broken", "help", "angry", "thanks")
 RESULTS = {"audit.json", "out_of_fold.parquet", "suspects.csv", "labels.csv", "agreement.csv", "confused_labels.csv",
            "report.html"}  # fmt: skip
 
@@ -238,6 +222,19 @@ def test_whether_an_answer_is_there_is_decided_for_all_processes_together(tmp_pa
             kept(tmp_path / "fold.parquet", "question", lambda made=made: made.append(1) or answers) == answers
         ).all()
         assert len(made) == asked
+
+
+def test_all_processes_leave_together_the_main_one_included(small_data, audited, tmp_path, monkeypatch):
+    left = []
+    monkeypatch.setattr(
+        run_audit, "leave_together", lambda: left.append(sorted(path.name for path in folder.iterdir()))
+    )
+    folder = shutil.copytree(audited, tmp_path / "out")
+    for main in (True, False):
+        monkeypatch.setattr(run_audit, "is_main_process", lambda main=main: main)
+        audit(small_data, folder)
+    assert len(left) == 2
+    assert set(left[0]) > RESULTS  # when everything was written
 
 
 # --- corrections, and folders that hold something ---------------------------------------------------------------------
