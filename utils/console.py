@@ -32,7 +32,14 @@ def _interrupted(kind: type[BaseException], error: BaseException, trace: Traceba
     sys.__excepthook__(kind, error, trace)
 
 
+def _interrupted_in_passing(ignored: "sys.UnraisableHookArgs") -> None:
+    """A Ctrl-C that comes while an object is taken away, where Python lets no exception through, prints no trace."""
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+
+
 sys.excepthook = _interrupted
+sys.unraisablehook = _interrupted_in_passing
 
 
 class InputError(ValueError):
