@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet
@@ -186,3 +187,10 @@ def test_what_an_audit_does_not_do_is_refused(arguments, said, tmp_path):
     with pytest.raises(InputError, match=said):
         run_audit.main(["--dataset_name", "demo", "--baseline", "--output_dir", str(tmp_path / "a"), *arguments])
     assert not (tmp_path / "a").exists()
+
+
+def test_judges_that_have_hardly_learned_say_so_beside_their_score(demo, tmp_path, capsys):
+    run_audit.main(["--dataset_name", "demo", "--baseline", "--folds", "2", "--max_train_samples", "200",
+                    "--output_dir", str(tmp_path / "few")])  # fmt: skip
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"macro-F1 0\.\d+\. That is little: models that have hardly learned", said)

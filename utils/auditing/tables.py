@@ -169,6 +169,11 @@ def summary(names: Sequence[str], findings: Findings) -> list[str]:
         f"{len(gold):,} rows were judged, each by a model that has not seen its labels: micro-F1 "
         f"{findings.f1['f1_micro']:.3f}, macro-F1 {findings.f1['f1_macro']:.3f}.",
     ]
+    if findings.f1["f1_micro"] < HARDLY_LEARNED:
+        sentences.append(
+            "That is little: models that have hardly learned the labels suspect them at random. More rows, epochs or "
+            "another model make better judges."
+        )
     if suspects:
         sentences.append(
             f"{len(suspects):,} labels in {len({row for row, _, _ in suspects}):,} rows are likelier errors than not: "
@@ -182,11 +187,6 @@ def summary(names: Sequence[str], findings: Findings) -> list[str]:
         shown = ", ".join(unheard[:5]) + (f" and {len(unheard) - 5:,} more" if len(unheard) > 5 else "")
         sentences.append(
             f"In too few rows for every fold, or in all of them, so that some rows could not be judged: {shown}."
-        )
-    if findings.f1["f1_micro"] < HARDLY_LEARNED:
-        sentences.append(
-            "That is little: models that have hardly learned the labels suspect them at random. More rows, epochs or "
-            "another model make better judges."
         )
     agreed = findings.agreement
     if agreed.texts:

@@ -197,7 +197,8 @@ class RowWriter(DiskWriter):
         return isinstance(error, HubSilentError) or DiskWriter.is_retryable_hf_hub_error(error)
 
     def _write(self, document: dict, file_handler: IO, filename: str) -> None:
-        raise NotImplementedError("files are written whole, see run")
+        """datatrove's writers are fed one document at a time by `write`; this one writes files whole, in `run`."""
+        raise TypeError("a RowWriter writes whole files: call run, not write")
 
     def run(self, data: Iterable[RowDocument], rank: int = 0, world_size: int = 1) -> Iterator[RowDocument]:
         """Writes all documents, and yields none."""
