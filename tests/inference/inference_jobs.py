@@ -145,13 +145,17 @@ def main() -> None:
             port = free.getsockname()[1]
         with tempfile.TemporaryFile() as said:
             children = []
+            last, held = os.pipe()  # ends once every process that a job has started is gone, orphans as well
             for rank in range(job.get("rivals") or job.get("processes", 1)):
                 children.append(os.fork())
                 if not children[-1]:
                     os.dup2(said.fileno(), sys.stderr.fileno())
                     os.dup2(said.fileno(), sys.stdout.fileno())
                     run(job, rank, port)
+            os.close(held)
             waited = [os.wait4(child, 0) for child in children]
+            os.read(last, 1)
+            os.close(last)
             said.seek(0)
             ended = {
                 "pids": children,
