@@ -3,7 +3,7 @@
     python -m benchmarks.audit noise --dataset_name demo --config recipes/quickstart.yaml --folds 5
     python -m benchmarks.audit noise --rows 10000 --share 0.2    # of GoEmotions' train, with recipes/minilm.yaml
     python -m benchmarks.audit shared --rows 10000 --judge outputs/quickstart
-    python -m benchmarks.audit helps outputs/goemotions_audit --rows 10000 --seeds 42 43 44
+    python -m benchmarks.audit helps outputs/train_audit outputs/validation_audit --rows 3000 --seeds 42 43 44
     python -m benchmarks.audit --table
 
 GoEmotions comes from GOEMOTIONS_DIR, or the Hub. Each experiment adds lines to benchmarks/results/audit.jsonl; those
@@ -270,24 +270,30 @@ def shared(bench: Bench, judges: Sequence[str]) -> None:
             )
 
 
-def helps(bench: Bench, folder: Path) -> None:
-    """Is a model better without the most suspect rows, or with their targets softened? Judged on validation."""
+def helps(bench: Bench, folder: Path, of_validation: Path) -> None:
+    """Is a model better without the most suspect rows, or with their targets softened? Judged on validation.
+
+    The audit in `folder` ranks the rows of train, and should have learned from no others; the one in `of_validation`
+    says which rows of validation are without suspects.
+    """
     names, judged = read_out_of_fold(folder)
-    if names != bench.names:
-        raise InputError(f"{folder} is the audit of a dataset with other labels.")
-    doubt = {
-        key: float(np.nanmax(row)) for key, row in zip(judged.keys, suspicion(judged.gold, judged.answers), strict=True)
-    }
+    others, aside = read_out_of_fold(of_validation)
+    for audit, labels in ((folder, names), (of_validation, others)):
+        if labels != bench.names:
+            raise InputError(f"{audit} is the audit of a dataset with other labels.")
+    doubt, doubt_aside = doubts(judged), doubts(aside)
     answers = dict(zip(judged.keys, judged.answers, strict=True))
     validation = bench.splits["validation"]
     gold = multi_hot(validation["labels"], len(names))
-    trusted = np.array([doubt["validation", place] < LIKELY for place in validation["place"]])
+    trusted = np.array([doubt_aside["validation", place] < LIKELY for place in validation["place"]])
+    audited = ", ".join(dict.fromkeys(split for split, _ in judged.keys))
     keys = [("train", place) for place in bench.train["place"]]
     order = np.argsort([-doubt[key] for key in keys], kind="stable")
     for seed in bench.options.seeds:
         for variant in bench.options.variants or VARIANTS:
             kind, _, percent = variant.partition(" ")
-            key = {"experiment": "helps", "of_rows": len(bench.train), "variant": variant, "seed": seed}
+            key = {"experiment": "helps", "audited": audited, "of_rows": len(bench.train), "variant": variant,
+                   "seed": seed}  # fmt: skip
             if bench.done(key):
                 continue
             first = order[: round(len(order) * float(percent.rstrip("%") or 0) / 100)]
@@ -323,6 +329,12 @@ def read_out_of_fold(folder: Path) -> tuple[list[str], OutOfFold]:
     return names, OutOfFold(keys, multi_hot(ids, len(names)), np.array(table["probabilities"].to_pylist(), np.float32))
 
 
+def doubts(judged: OutOfFold) -> dict[tuple[str, str], float]:
+    """The suspicion of each row's most suspect label."""
+    scores = suspicion(judged.gold, judged.answers)
+    return {key: float(np.nanmax(row)) for key, row in zip(judged.keys, scores, strict=True)}
+
+
 def ranked(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
     """The share of the pairs in `among` that are more suspect than each: 0.5 on average where nothing is known."""
     order = np.argsort(-scores[among], kind="stable")
@@ -336,9 +348,7 @@ def ranked(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", nargs="?", choices=("noise", "shared", "helps"))
-    parser.add_argument(
-        "audit", nargs="?", type=Path, help="helps: the folder of a finished audit of all of train and validation"
-    )
+    parser.add_argument("audits", nargs="*", type=Path, help="helps: an audit of train, and one of validation as well")
     parser.add_argument("--dataset_name", default=os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET)
     parser.add_argument("--config", type=Path, default=ROOT / "recipes" / "minilm.yaml")
     parser.add_argument("--rows", type=int, help="of train; all unless given")
@@ -359,10 +369,12 @@ def main() -> None:
         noise(bench, options.share)
     elif options.experiment == "shared":
         shared(bench, options.judge)
-    elif options.experiment == "helps" and options.audit:
-        helps(bench, options.audit)
+    elif options.experiment == "helps" and len(options.audits) == 2:
+        helps(bench, *options.audits)
     else:
-        raise InputError("Nothing to do; give an experiment: noise, shared, helps AUDIT_FOLDER, or --table.")
+        raise InputError(
+            "Nothing to do; give an experiment: noise, shared, helps AUDIT_OF_TRAIN AUDIT_OF_VALIDATION, or --table."
+        )
 
 
 def results() -> list[dict[str, Any]]:
