@@ -79,7 +79,7 @@ def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray, strategy: str, m
     learns three numbers a label (see `calibrated`), takes the calibrated probabilities of all rows for the truth and
     finds the same optimum there, as Lipton, Elkan and Naryanaswamy (2014) do. For micro-F1, whose optimum is one
     threshold for all labels wherever they are calibrated alike, a label's threshold is drawn towards the global one,
-    the more the fewer positives it has. docs/results.md compares the strategies on halves of validation.
+    the more the fewer positives it has. docs/study.md compares the strategies on halves of validation.
 
     A label without positives has no F1 optimum of its own: it gets the global threshold. Where no label has any,
     nothing can be fitted, and all get 0.5.

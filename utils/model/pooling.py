@@ -39,7 +39,7 @@ def pool_by_mean(model: PreTrainedModel, share: float = 1.0) -> None:
     """Have the classifier read the mean over all tokens, padding excepted.
 
     ModernBERT has a setting for it. BERT and its like get one more layer, which starts as token + share · mean,
-    normalised (`share` was chosen on validation: docs/results.md). Keys of zero make its attention even (in MPNet up to
+    normalised (`share` was chosen on validation: docs/study.md). Keys of zero make its attention even (in MPNet up to
     the position bias that its layers share), value and output hand on what they get, and the feed-forward part adds
     nothing yet. The dense layer that RoBERTa and MPNet classify with starts as the identity, so that the mean
     reaches the output layer. All of it is trained from there.

@@ -3,7 +3,7 @@
 A classifier on the first token reads one row of the last layer's output, and the exported graph computes a row for
 every token. Queries, feed-forward and normalisations treat the tokens apart from one another, so that the choice of the
 first can be moved up through them, as far as the keys and values, which need all tokens. The result is the same in
-fp32; the int8 file computes what is left of the last layer in fp32 (see `quantisation`). docs/results.md has what it
+fp32; the int8 file computes what is left of the last layer in fp32 (see `quantisation`). docs/speed.md has what it
 gains.
 """
 
