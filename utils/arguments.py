@@ -213,7 +213,8 @@ class FinetuneArguments(TrainingArguments):
         default=True, metadata={"help": "start the classifier's bias at the log-odds of the label frequencies"}
     )
     teacher: list[str] | None = field(
-        default=None, metadata={"help": "finished runs whose probabilities of the training comments soften the targets"}
+        default=None,
+        metadata={"help": "finished runs or audits whose probabilities of the training comments soften the targets"},
     )
     teacher_weight: float = field(
         default=0.5, metadata={"help": "share of the teachers in the targets, from 0 to 1; gold labels have the rest"}

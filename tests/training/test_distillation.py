@@ -1,10 +1,12 @@
 import shutil
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from conftest import run_python
 from safetensors.torch import load_file
 
+import run_audit
 import run_finetune
 from utils.arguments import DataArguments
 from utils.console import InputError
@@ -14,6 +16,7 @@ from utils.data.splits import load_splits
 from utils.model.classifiers import load_classifier
 from utils.model.loading import load_tokenizer
 from utils.run_folder import RunFolder, read_json
+from utils.training.checkpoints import identity
 from utils.training.distillation import mix_in_teachers
 from utils.training.trainer import EmotionTrainer
 
@@ -52,6 +55,32 @@ def test_a_teacher_of_other_labels_is_refused(finished_run, validation):
         mix_in_teachers(rows, texts, [str(finished_run)], 0.5, names[::-1])
     with pytest.raises(InputError, match="no such folder"):
         mix_in_teachers(rows, texts, ["./nowhere"], 0.5, names)
+
+
+def test_an_audit_teaches_what_it_says_out_of_fold(small_data, baseline_run, tmp_path, tiny_bert):
+    audit = tmp_path / "audit"
+    run_audit.main(["--dataset_name", str(small_data), "--baseline", "--folds", "2", "--output_dir", str(audit)])
+    train = load_splits(DataArguments(str(small_data)))["train"]
+    names, texts = train.features["labels"].feature.names, list(train["text"])
+    gold = multi_hot(train["labels"], len(names))
+    judged = pyarrow.parquet.read_table(audit / "out_of_fold.parquet").to_pylist()
+    expected = dict(zip([row["place"] for row in judged], [row["probabilities"] for row in judged], strict=True))
+    answers = np.array([expected[place] for place in train["place"]])
+    rows = encode(train, load_tokenizer(str(tiny_bert)), 64)
+    soft = mix_in_teachers(rows, texts, [str(audit)], 0.5, names)
+    np.testing.assert_allclose(soft["labels"], 0.5 * gold + 0.5 * answers, atol=1e-6)
+    both = mix_in_teachers(rows, texts, [str(audit), str(baseline_run)], 1.0, names)
+    by_heart = load_classifier(str(baseline_run))[0].predict(texts)
+    np.testing.assert_allclose(both["labels"], (answers + by_heart) / 2, atol=1e-6)
+    with pytest.raises(InputError, match="knows other labels"):
+        mix_in_teachers(rows, texts, [str(audit)], 0.5, names[::-1])
+    with pytest.raises(InputError, match=r"did not judge 1 of the \d+ training comments, among them 'something else'"):
+        mix_in_teachers(rows, ["something else", *texts[1:]], [str(audit)], 0.5, names)
+    known = identity(str(audit))
+    (audit / "out_of_fold.parquet").write_bytes(b"PAR1")
+    assert identity(str(audit)) != known
+    with pytest.raises(InputError, match=r"out_of_fold\.parquet is not what run_audit\.py writes"):
+        mix_in_teachers(rows, texts, [str(audit)], 0.5, names)
 
 
 def test_a_run_trains_on_softened_targets_and_names_its_teacher(

@@ -8,11 +8,12 @@ from typing import Any
 from utils.console import InputError, refused_together
 from utils.run_folder import RunFolder, read_json, write_json
 from utils.training.checkpoints import differences, fingerprint
+from utils.training.distillation import out_of_fold_file
 
 QUESTION_FILE = "folds/question.json"  # what is asked, as checkpoints keep it; written first
 FOLDS = "folds"  # each fold's probabilities, and each judge's
 SUMMARY_FILE = "audit.json"
-PROBABILITIES_FILE = "out_of_fold.parquet"
+PROBABILITIES_FILE = out_of_fold_file("").name
 SUSPECTS_FILE, LABELS_FILE, AGREEMENT_FILE, CONFUSED_FILE = (
     "suspects.csv",
     "labels.csv",

@@ -14,6 +14,7 @@ from utils.arguments import DataArguments, FinetuneArguments, ModelArguments, de
 from utils.console import InputError, say
 from utils.model.classifiers import model_files
 from utils.run_folder import CHECKPOINTS, CONFIG_FILE, STATE_FILE, RunFolder, digest, read_json, write_json
+from utils.training.distillation import out_of_fold_file
 
 COMPLETE_FILE = "complete.json"  # written last; lists the checkpoint's files with their sizes
 ORIGIN_FILE = "learned_from.json"  # what `learned_from` returned
@@ -169,12 +170,16 @@ def _is_identity(value: Any) -> bool:
 
 
 def identity(name: str) -> dict[str, str]:
-    """Of a model: its name, and in a folder, wherever that lies, a digest of the files that decide what it answers."""
+    """Of a model: its name, and in a folder, wherever that lies, a digest of the files that decide what it answers.
+
+    Of an audit that teaches, the same.
+    """
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return {"name": name}
     digest = hashlib.sha256()
-    for path in [*model_files(folder, "torch", "fp32"), *sorted(folder.glob("pytorch_model*.bin"))]:
+    answers = [out_of_fold_file(folder)] if out_of_fold_file(folder).is_file() else []
+    for path in [*model_files(folder, "torch", "fp32"), *sorted(folder.glob("pytorch_model*.bin")), *answers]:
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return {"name": name, "sha256": digest.hexdigest()}
