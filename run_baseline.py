@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.evaluation.report import results_table, score, write_report
     from utils.evaluation.thresholds import fit_thresholds
     from utils.model.baseline import in_a_sentence, label_probabilities
-    from utils.publishing.finish import finish_run
+    from utils.publishing.finish import finish_run, next_steps
     from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, digest, write_bytes
 
     run = output_args.open_run(args.output_dir, data_args.dataset_name, *(data_args.corrections or ()))
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 7. An example, pictures and the card.
     finish_run(run)
-    say(f"\n{results_table([run])}\n\nEverything is in {run}.")
+    say(f"\n{results_table([run])}\n\n{next_steps(run)}")
     return results
 
 

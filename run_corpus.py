@@ -210,6 +210,9 @@ def main(argv: list[str] | None = None) -> int:
     note(f"{summary['rows']:,} rows of {tasks - left:,} tasks in {args.output}: {counts}")
     if not left:
         folder.publish(manifest, summary)
+        output = args.output.rstrip("/")
+        note(f"  the files with labels: {output}/data\n  what they were made from: {output}/manifest.json")
+        note(f"  logs: {args.logging_dir or f'{output}/logs'}")
     elif args.executor == "slurm" and not failures:
         note(f"{left:,} task(s) are Slurm's now; the same command tells of them, and sums up when all are done.")
         return 0

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.model.classifiers import load_encoder
     from utils.model.folding import as_trained, write_calibrated
     from utils.publishing.card import write_card
-    from utils.publishing.finish import write_ending
+    from utils.publishing.finish import next_steps, write_ending
 
     run: RunFolder = args.run
     with run.exclusive():
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             record_changes(run, decision, folder)
         plot_run(run)
         write_card(run)
-    say(f"{results_table([run])}\n\nEverything is in {run}.")
+    say(f"{results_table([run])}\n\n{next_steps(run)}")
     return results
 
 

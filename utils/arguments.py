@@ -472,11 +472,13 @@ def parse_arguments(
     description: str,
     recipe: str | None = None,
     refused: Mapping[str, str] | None = None,
+    beside: str = "",
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from the recipe named by `--config` and the command line, which overrides it.
 
     Args:
         refused: of arguments that a script has no use for, by name, the sentence that says so where one is given.
+        beside: of a script that trains no run, what is put behind the output_dir of a recipe, which is a run's.
 
     Raises:
         InputError: an unknown key (with the nearest valid one), a value of the wrong type, values that contradict
@@ -486,6 +488,8 @@ def parse_arguments(
     command_line, unknown = parser.parse_known_args(argv)
     refuse_unknown([item for item in unknown if item.startswith("--")] or unknown, parser.keys(), "the command line")
     recipe_of_it = read_recipe(with_home(command_line.config)) if command_line.config else {}
+    if beside and command_line.output_dir == parser.get_default("output_dir"):
+        recipe_of_it["output_dir"] = f"{recipe_of_it.get('output_dir') or 'outputs/run'}{beside}"
     known = set(parser.keys())
     refuse_unknown([f"--{key}" for key in recipe_of_it if key not in known], known, command_line.config)
     values, surplus = parser.parse_known_args([*as_tokens(recipe_of_it), *(sys.argv[1:] if argv is None else argv)])

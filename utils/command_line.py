@@ -3,8 +3,10 @@
 import argparse
 import math
 import os
+import shlex
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -107,6 +109,37 @@ def place(path: str) -> Path:
 def run_folder(path: str) -> RunFolder:
     """A run's folder on the command line, for argparse's `type`; see `with_home`."""
     return RunFolder(name_or_place(path))
+
+
+def command(script: str, *arguments: object) -> str:
+    """The command line that runs a script of this project from the folder in which the user is, with this Python."""
+    here = os.path.dirname(sys.executable)
+    found = shutil.which("python")
+    python = "python" if found and os.path.dirname(found) == here else _seen_from_here(sys.executable)
+    return shlex.join(
+        [python, _seen_from_here(str(Path(__file__).resolve().parents[1] / script)), *map(str, arguments)]
+    )
+
+
+def without_options(tokens: Sequence[str], names: Collection[str]) -> list[str]:
+    """A command's arguments without the options of these names and their values."""
+    kept, dropping = [], False
+    for token in tokens:
+        if token.startswith("--"):
+            dropping = token[2:].split("=")[0] in names
+        if not dropping:
+            kept.append(token)
+    return kept
+
+
+def in_steps(steps: Mapping[str, str]) -> str:
+    """What a user may do next, one line each: what for, and the command."""
+    return "\n".join(f"  {purpose}: {line}" for purpose, line in steps.items())
+
+
+def _seen_from_here(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
 
 
 def true_or_false(text: str) -> bool:

@@ -28,7 +28,7 @@ from utils.console import left_out
 from utils.data.corrections import changes_in
 from utils.data.labels import GO_EMOTIONS, on_one_line
 from utils.evaluation.decision import current_arguments, how_it_decides, is_moved_by_folding
-from utils.evaluation.report import markdown_table
+from utils.lines import markdown_table
 from utils.publishing.example import examples, is_known
 from utils.run_folder import (
     BASELINE_FILE,
