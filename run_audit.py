@@ -164,10 +164,8 @@ def main(argv: list[str] | None = None) -> Path:
         write_audit(folder, rows, names, findings, sentences, about)
         say("\n" + "\n".join(sentences))
         if audit_args.baseline:
-            script, same = (
-                "run_baseline.py",
-                as_tokens(as_recipe(data_args) | ({"seed": args.seed} if args.seed != 42 else {})),
-            )
+            data = as_recipe(data_args) | ({"seed": args.seed} if args.seed != 42 else {})
+            script, same = "run_baseline.py", as_tokens(data)
         else:
             script, same = "run_finetune.py", without_options(sys.argv[1:] if argv is None else argv, OF_AN_AUDIT)
         steps = next_steps(folder, script, without_options(same, ("corrections",)), corrections)
