@@ -117,17 +117,9 @@ def paired_test(first: RunFolder, second: RunFolder) -> str:
         else f"{TITLES[score]}: a tie; the difference may be luck with these rows."
         for score, v in verdicts.items()
     ]
-    return "\n".join(
-        [
-            f"first: {first}",
-            f"second: {second} ({split}, each at its own thresholds)",
-            "",
-            table,
-            "",
-            *sentences,
-            f"(paired bootstrap over {len(one.texts):,} rows, {RESAMPLES:,} resamples)",
-        ]
-    )
+    runs = [f"first: {first}", f"second: {second} ({split}, each at its own thresholds)"]
+    how = f"(paired bootstrap over {len(one.texts):,} rows, {RESAMPLES:,} resamples)"
+    return "\n".join([*runs, "", table, "", *sentences, how])
 
 
 if __name__ == "__main__":

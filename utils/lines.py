@@ -110,7 +110,8 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: 
         return _block(table, widths)
     widest = max(widths[1:], default=0)
     widths[0] = min(widths[0], max(8, width - 7 - widest, width // 3 if len(widths) > 2 else 0))
-    blocks, start = [], 1
+    start = 1
+    blocks: list[str] = []
     while start < len(widths) or not blocks:
         end, taken = start, 4 + widths[0]
         while end < len(widths) and (end == start or taken + 3 + widths[end] <= width):

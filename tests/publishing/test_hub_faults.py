@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 import time

@@ -221,8 +221,8 @@ def _understood(splits: DatasetDict, rows: Sequence[Row], allow_unlabelled: bool
                     found[line.split, line.row] = first = first.together(line)
                     if not (first.kept or first.added or allow_unlabelled):
                         raise ValueError(
-                            f"the doubts about {row.cells['place']}, here and on {first.place}, leave no labels together; "
-                            "delete one of the lines, or write the row's labels into corrected_labels of both"
+                            f"the doubts about {row.cells['place']}, here and on {first.place}, leave no labels "
+                            "together; delete one of the lines, or write the row's labels into corrected_labels of both"
                         )
                 elif {*first.kept, *first.added} != {*line.kept, *line.added}:
                     raise ValueError(f"{row.cells['place']} was corrected otherwise on {first.place}")
