@@ -14,6 +14,7 @@ writes beside the run that the recipe is for: outputs/minilm_audit for recipes/m
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from utils.command_line import command, in_steps, out_of_range, refuse, without_options
 from utils.console import one_sentence_errors, say
@@ -40,6 +41,8 @@ NOT_FOR_AN_AUDIT = {
 @dataclass
 class AuditArguments:
     """Who judges, and what."""
+
+    _argument_group_name: ClassVar[str] = "audit"
 
     folds: int = field(default=5, metadata={"help": "models that share the judging; each learns from all other folds"})
     baseline: bool = field(

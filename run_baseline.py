@@ -10,6 +10,7 @@ Without --config, recipes/baseline.yaml is the recipe; arguments override it.
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from utils.command_line import check_ranges
 from utils.console import InputError, one_sentence_errors, say
@@ -21,6 +22,8 @@ RECIPE = str(Path(__file__).parent / "recipes" / "baseline.yaml")
 @dataclass
 class BaselineArguments:
     """The classifier."""
+
+    _argument_group_name: ClassVar[str] = "baseline"
 
     output_dir: str | None = field(default=None, metadata={"help": "folder for the results"})
     seed: int = field(default=42, metadata={"help": "of the stratified subsets"})

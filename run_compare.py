@@ -22,8 +22,9 @@ TITLES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_mac
 
 def main(argv: list[str] | None = None) -> str:
     parser = plain_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=run_folder, metavar="OUTPUT_DIR", help="folders of finished runs")
-    parser.add_argument("--seeds", action="store_true", help="the runs are seeds of one recipe: add mean ± deviation")
+    add = parser.add_argument_group("runs").add_argument
+    add("runs", nargs="+", type=run_folder, metavar="OUTPUT_DIR", help="folders of finished runs")
+    add("--seeds", action="store_true", help="the runs are seeds of one recipe: add mean ± deviation")
     args = parser.parse_args(argv)
     for run in args.runs:
         run.require_finished()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
-    add = parser.add_argument
+    add = parser.add_argument_group("run and decision").add_argument
     add("run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     add("--threshold_strategy", choices=STRATEGIES, help="fit the thresholds this way")
     add("--threshold_metric", choices=METRICS, help="what they are to maximise on validation")

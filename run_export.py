@@ -11,7 +11,9 @@ from utils.console import one_sentence_errors, say
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     parser = plain_parser(__doc__)
-    parser.add_argument("run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run")
+    parser.add_argument_group("run").add_argument(
+        "run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run"
+    )
     run = parser.parse_args(argv).run
     run.require_finished()
 

@@ -17,7 +17,7 @@ from utils.run_folder import FINGERPRINT, THRESHOLDS_FILE
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
-    add = parser.add_argument
+    add = parser.add_argument_group("run and Hub").add_argument
     add("run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     add("--hub_model_id", required=True, help="name or user/name of the repository")
     add("--hub_space_id", help="publish a demo too, which runs in the browser: name or user/name of the Space")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from utils.command_line import check_ranges, command, in_steps, without_options
 from utils.console import one_sentence_errors, refused_together, say
@@ -27,6 +27,8 @@ RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 @dataclass
 class SearchArguments:
     """How long to search, and what for."""
+
+    _argument_group_name: ClassVar[str] = "search"
 
     search_trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
     search_metric: Literal["average_precision_macro", "loss"] = field(

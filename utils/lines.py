@@ -74,7 +74,7 @@ def _folded_line(line: str, width: int, further: str) -> list[str]:
     if found := _COMMAND.search(line):
         before = line[: found.start()].rstrip()
         indent = line[: len(line) - len(line.lstrip())] + ("  " if before else "")
-        command = _filled(_TOKENS.findall(found[0].strip()), width - 2, indent, indent + _INDENT)
+        command = _filled(_with_values(_TOKENS.findall(found[0].strip())), width - 2, indent, indent + _INDENT)
         return [
             *(_folded_line(before, width, further) if before else []),
             *(f"{part} \\" for part in command[:-1]),
@@ -82,6 +82,17 @@ def _folded_line(line: str, width: int, further: str) -> list[str]:
         ]
     indent = line[: len(line) - len(line.lstrip())]
     return _filled(line.split(), width, indent, indent + further)
+
+
+def _with_values(tokens: Sequence[str]) -> list[str]:
+    """The pieces of a command, each option with its first value."""
+    pieces: list[str] = []
+    for token in tokens:
+        if pieces and re.fullmatch(r"--\w+", pieces[-1]) and not token.startswith("-"):
+            pieces[-1] += f" {token}"
+        else:
+            pieces.append(token)
+    return pieces
 
 
 def _filled(words: Sequence[str], width: int, first: str, further: str) -> list[str]:
