@@ -61,7 +61,7 @@ def folded(text: str, width: int | None, further: str = "") -> str:
 
     Sentences are folded between words, and go on as far in as they began, and by `further`; commands so that a shell
     reads them as one.
-    A word that is too long, such as a path, stays whole, so that it can be copied.
+    A word that is too long is cut, but for paths and URLs, which stay whole, so that they can be copied.
     """
     if width is None:
         return text
@@ -81,7 +81,9 @@ def _folded_line(line: str, width: int, further: str) -> list[str]:
             command[-1],
         ]
     indent = line[: len(line) - len(line.lstrip())]
-    return _filled(line.split(), width, indent, indent + further)
+    room = max(2, width - len(indent + further))
+    words = [piece for word in line.split() for piece in ([word] if "/" in word else _pieces(word, room))]
+    return _filled(words, width, indent, indent + further)
 
 
 def _with_values(tokens: Sequence[str]) -> list[str]:

@@ -72,9 +72,8 @@ class TrainingTable(ProgressCallback):
         if self.training_bar is not None:
             evaluating = sum(entry.get("eval_runtime", 0.0) for entry in state.log_history)
             seconds = max((entry.get("seconds", 0.0) for entry in state.log_history), default=0.0)
-            self.training_bar.write(
-                f"{seconds / 60:.1f} minutes, {evaluating / max(seconds, 1e-9):.1%} of it evaluation"
-            )
+            share = f", {evaluating / max(seconds, 1e-9):.1%} of it evaluation" if evaluating else ""
+            self.training_bar.write(f"{seconds / 60:.1f} minutes{share}")
         super().on_train_end(args, state, control, **kwargs)
 
 
