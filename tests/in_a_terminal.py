@@ -1,18 +1,21 @@
-"""Runs scripts one after the other in this process, which has a terminal: `in_a_terminal.py COMMANDS.json`."""
+"""Runs scripts in this process, which has a terminal, as they come: JSON lists, one a line, from a file descriptor."""
 
 import importlib
 import json
+import os
 import sys
-from pathlib import Path
 
 from utils.console import one_sentence_errors
 
 if __name__ == "__main__":
-    for script, *arguments in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
-        sys.argv[0] = f"{script}.py"
-        print(f"=== {script} {len(arguments)}", flush=True)
-        try:
-            with one_sentence_errors():
-                importlib.import_module(script).main(arguments)
-        except SystemExit as end:
-            print(f"=== ended {end.code}", flush=True)
+    with os.fdopen(int(sys.argv[1])) as commands:
+        for command in commands:
+            script, *arguments = json.loads(command)
+            sys.argv = [f"{script}.py", *arguments]
+            try:
+                with one_sentence_errors():
+                    result = importlib.import_module(script).main()
+                    status = result if isinstance(result, int) else 0
+            except SystemExit as end:
+                status = end.code or 0
+            print(f"\n=== {script} ended {status}", flush=True)
