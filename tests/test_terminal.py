@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import importlib
 import json
 import os
 import pty
@@ -18,6 +19,10 @@ import wcwidth
 import yaml
 from conftest import ROOT, with_project
 from hub_server import serve
+
+from utils.command_line import command, with_default, without_options
+from utils.console import table
+from utils.lines import counted, folded, markdown_table, shortened, shown_width
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("run_*.py"))
 WIDTH = 80
@@ -150,3 +155,109 @@ def test_every_script_stays_within_80_columns(finetune_arguments, tiny_bert, har
     assert {script: by.count(script) for script in by} == {
         "run_audit": 2, "run_baseline": 3, "run_export": 3, "run_finetune": 3, "run_push": 2, "run_search": 2,
     }  # fmt: skip
+
+
+# --- as wide as it is shown -------------------------------------------------------------------------------------------
+
+
+def test_sentences_are_folded_between_words_and_only_where_there_is_a_terminal():
+    text = "  one two three four five six seven eight nine ten 感情感情感情感情 eleven\n\nshort"
+    assert folded(text, None) == text
+    lines = folded(text, 24).split("\n")
+    assert max(map(shown_width, lines)) <= 24
+    assert all(line.startswith("  ") for line in lines[:-2])
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+    assert folded("感" * 30, 20).split("\n") == ["感" * 10] * 3
+    path = f"see {'deep/' * 20}file"  # can be copied
+    assert folded(path, 20).split("\n") == ["see", path[4:]]
+    assert (counted(1, "label"), counted(2000, "label")) == ("1 label", "2,000 labels")
+
+
+def test_a_folded_command_is_the_same_command():
+    command_ = "python run_finetune.py --config 'my recipe.yaml' --dataset_name \"it's\" --output_dir " + "x/" * 20
+    for before in ("", "train with it: "):
+        lines = folded(f"  {before}{command_}", 60).split("\n")
+        assert len(lines) > 2
+        assert max(map(len, lines)) <= 60
+        pasted = "\n".join(lines).split(before.rstrip(), 1)[1] if before else "\n".join(lines)
+        assert shlex.split(pasted.replace(" \\\n", " ")) == shlex.split(command_)
+
+
+def test_tables_break_into_further_ones_and_never_within_a_number():
+    header = ["label", *(f"column {number}" for number in range(12))]
+    rows = [[name, *(f"{0.1 * number:.4f}" for number in range(12))] for name in LONG]
+    whole = markdown_table(header, rows)
+    assert len({shown_width(line) for line in whole.split("\n")}) == 1
+    narrow = markdown_table(header, rows, WIDTH)
+    assert max(shown_width(line) for line in narrow.split("\n")) <= WIDTH
+    cells = [cell.strip() for line in narrow.split("\n") for cell in line.strip("| ").split("|")]
+    for number in range(12):
+        assert cells.count(f"column {number}") == 1
+        assert cells.count(f"{0.1 * number:.4f}") == 3
+    begun = "".join(line.split("|")[1].strip() for line in narrow.split("\n\n")[0].split("\n")[2:])
+    assert begun.replace(" ", "") == "".join(LONG).replace(" ", "")
+    assert markdown_table(["a"], [["x" * 100]], 40).count("\n") == 4
+
+
+def test_labels_of_a_text_are_shown_beside_their_scores(monkeypatch):
+    monkeypatch.setattr("utils.console.terminal_width", lambda stream: WIDTH)
+    lines = table("so happy 感情 " * 20, LONG, [1.0, 0.5, 0.25]).split("\n")
+    assert max(map(shown_width, lines)) <= WIDTH
+    assert [line.split()[-2] for line in lines[1:4]] == ["1.000", "0.500", "0.250"]
+    assert shortened(LONG[1], 11) == "感情感情感…"
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def help_of(script, monkeypatch, capsys, option="--help"):
+    monkeypatch.setattr("utils.command_line.terminal_width", lambda stream: WIDTH)
+    with pytest.raises(SystemExit) as left:
+        importlib.import_module(script).main([option])
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_has_examples_first_then_groups_of_short_entries_with_defaults(script, monkeypatch, capsys):
+    text = help_of(script, monkeypatch, capsys)
+    assert max(map(len, text.splitlines())) <= WIDTH
+    example, general = text.index(f"python {script}.py"), text.index("\ngeneral:\n")
+    assert text.index("usage:") < example < general
+    titles = re.findall(r"^(\S.*):$", text[general:], re.M)
+    assert 2 <= len(titles) <= 8
+    entries = re.split(r"\n  (?=-)", text[general:].split("\n\nEvery other field")[0])[1:]
+    for entry in entries:
+        meaning = re.sub(r"^-.*?(  +|\n|$)", "", entry.split("\n\n")[0], count=1)
+        assert len(meaning.strip().splitlines()) in (1, 2, 3), entry
+    long = [entry for entry in entries if len(entry.split("\n\n")[0].splitlines()) > 3]
+    assert not long
+
+
+def test_help_shows_the_recipes_defaults_and_points_at_what_it_leaves_out(monkeypatch, capsys):
+    text = " ".join(help_of("run_finetune", monkeypatch, capsys).split())
+    assert "dropout (default: 42)" in text
+    assert "folder for the results (default: outputs/bert_base)" in text
+    assert "--label_names VALUE" in text
+    assert "--fsdp_config" not in text
+    assert "transformers.TrainingArguments" in text
+    everything = help_of("run_finetune", monkeypatch, capsys, "--help_all")
+    assert "--fsdp_config" in everything
+    assert everything.count("  --learning_rate ") == 1
+    assert "that of the recipe and _audit" in " ".join(help_of("run_audit", monkeypatch, capsys).split())
+    assert with_default("a share", 0.5) == "a share (default: 0.5)"
+    assert with_default("a share (default: half)", 0.5) == "a share (default: half)"
+    assert with_default("a switch", False) == "a switch"
+
+
+def test_a_printed_command_is_for_the_folder_in_which_its_user_is(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    python, *others = shlex.split(command("run_push.py", "my run", "--hub_model_id", "x"))
+    assert others == ["run_push.py", "my run", "--hub_model_id", "x"]
+    assert python == "python" or Path(python).samefile(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    assert shlex.split(command("run_push.py"))[1] == str(ROOT / "run_push.py")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert command("run_push.py").startswith("python ")
+    tokens = ["--a", "1", "2", "--b=3", "--c", "--d", "4"]
+    assert without_options(tokens, ("a", "c")) == ["--b=3", "--d", "4"]

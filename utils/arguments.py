@@ -166,7 +166,7 @@ class ModelArguments:
     )
     pooling: Literal["first_token", "mean"] = field(
         default="first_token",
-        metadata={"help": "what a new classifier reads: the first token, or the mean over all (sentence encoders)"},
+        metadata={"help": "a new classifier reads the first token, or the mean over all (sentence encoders)"},
     )
     calibration: Literal["none", "temperature", "platt"] = field(
         default="none", metadata={"help": "calibrate the probabilities on validation, inside the model"}

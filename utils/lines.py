@@ -121,8 +121,8 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: 
     widths = [max(shown_width(row[column]) for row in table) for column in range(len(header))]
     if width is None or 4 + widths[0] + sum(3 + other for other in widths[1:]) <= width:
         return _block(table, widths)
-    widest = max(widths[1:], default=0)
-    widths[0] = min(widths[0], max(8, width - 7 - widest, width // 3 if len(widths) > 2 else 0))
+    widest = 3 + max(widths[1:]) if len(widths) > 1 else 0
+    widths[0] = min(widths[0], max(8, width - 4 - widest if len(widths) < 3 else min(width - 4 - widest, width // 3)))
     start = 1
     blocks: list[str] = []
     while start < len(widths) or not blocks:
