@@ -42,7 +42,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{self._metavar_formatter(action, default_metavar)(1)[0]} …" if action.nargs == "+" else shown
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return {int: "N", float: "X"}.get(action.type, "VALUE")  # type: ignore[arg-type, call-overload]
+        return {int: "N", float: "X"}.get(action.type, "VALUE")  # type: ignore[call-overload]
 
     def _get_help_string(self, action: argparse.Action) -> str:
         return with_default(action.help or "", action.default)
