@@ -7,16 +7,20 @@
 
 Takes the arguments of run_finetune.py. Each row is judged by a model that has seen neither its labels nor those of a
 text like it. Open OUTPUT_DIR/report.html to review what was found, and train on what you have corrected with
-`--corrections corrections.csv`. An audit that was stopped goes on with the same command.
+`--corrections corrections.csv`. An audit that was stopped goes on with the same command. Without --output_dir it
+writes beside the run that the recipe is for: outputs/minilm_audit for recipes/minilm.yaml.
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from utils.command_line import out_of_range, refuse
+from utils.command_line import command, in_steps, out_of_range, refuse, without_options
 from utils.console import one_sentence_errors, say
 from utils.locks import one_job
 from utils.machine import is_main_process, leave_together
+from utils.recipe import as_tokens
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 SPLITS = ("train", "validation", "test")
@@ -25,6 +29,7 @@ DECISIVE = (
     "baseline", "folds", "audit_splits", "max_train_samples", "max_eval_samples", "seed", "num_train_epochs",
     "max_steps",
 )  # fmt: skip
+OF_AN_AUDIT = ("folds", "baseline", "judge", "audit_splits", "output_dir", "overwrite_output_dir")
 NOT_FOR_AN_AUDIT = {
     "taxonomy": "--taxonomy groups labels; an audit is of those that the data has.",
     "teacher": "--teacher names models that may know the labels by heart; for another opinion take --judge.",
@@ -36,6 +41,8 @@ NOT_FOR_AN_AUDIT = {
 @dataclass
 class AuditArguments:
     """Who judges, and what."""
+
+    _argument_group_name: ClassVar[str] = "audit"
 
     folds: int = field(default=5, metadata={"help": "models that share the judging; each learns from all other folds"})
     baseline: bool = field(
@@ -60,6 +67,24 @@ class AuditArguments:
         self.judge = list(dict.fromkeys(self.judge or [])) or None
 
 
+def next_steps(folder: Path, script: str, same: list[str], corrections: list[str]) -> dict[str, str]:
+    """What to do with an audit: review it, and train with what was corrected.
+
+    Args:
+        same: the arguments of `script` that say what the audit was told of data and training.
+        corrections: the files of corrections that it has read.
+    """
+    from utils.auditing.folder import REPORT_FILE
+
+    corrected = folder / "corrections.csv"
+    further = ["--corrections", *corrections, corrected, "--output_dir", folder.with_name(f"{folder.name}_corrected")]
+    return {
+        "review the labels in a browser": str(folder / REPORT_FILE),
+        "save the corrections there as": str(corrected),
+        "train with them": command(script, *same, *further),
+    }
+
+
 @one_job()
 def main(argv: list[str] | None = None) -> Path:
     # 1. Arguments, checked before all libraries are imported, and a folder that holds this audit or none.
@@ -70,17 +95,18 @@ def main(argv: list[str] | None = None) -> Path:
         ModelArguments,
         OutputArguments,
         ThresholdArguments,
+        as_recipe,
         parse_arguments,
         shown_names,
     )
 
     finetuning = (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
     kinds = (*finetuning, OutputArguments, AuditArguments)
-    parts = parse_arguments(kinds, argv, __doc__, RECIPE, NOT_FOR_AN_AUDIT)
+    parts = parse_arguments(kinds, argv, __doc__, RECIPE, NOT_FOR_AN_AUDIT, beside="_audit")
     data_args, model_args, _, _, args, output_args, audit_args = parts
 
     from utils.auditing.findings import find
-    from utils.auditing.folder import FOLDS, REPORT_FILE, begin, open_folder
+    from utils.auditing.folder import FOLDS, begin, open_folder
     from utils.auditing.folds import deal, opinion, out_of_fold
     from utils.auditing.judges import baseline_judge, encoder_judge, has_learned_from, loadable
     from utils.auditing.tables import summary, write_audit
@@ -140,7 +166,13 @@ def main(argv: list[str] | None = None) -> Path:
         sentences = summary(names, findings)
         write_audit(folder, rows, names, findings, sentences, about)
         say("\n" + "\n".join(sentences))
-        say(f"\nEverything is in {folder}; open {folder / REPORT_FILE} to review the suspects.")
+        if audit_args.baseline:
+            data = as_recipe(data_args) | ({"seed": args.seed} if args.seed != 42 else {})
+            script, same = "run_baseline.py", as_tokens(data)
+        else:
+            script, same = "run_finetune.py", without_options(sys.argv[1:] if argv is None else argv, OF_AN_AUDIT)
+        steps = next_steps(folder, script, without_options(same, ("corrections",)), corrections)
+        say(f"\nEverything is in {folder}. Next:\n{in_steps(steps)}")
     leave_together()
     return folder
 

@@ -10,6 +10,7 @@ Without --config, recipes/baseline.yaml is the recipe; arguments override it.
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from utils.command_line import check_ranges
 from utils.console import InputError, one_sentence_errors, say
@@ -21,6 +22,8 @@ RECIPE = str(Path(__file__).parent / "recipes" / "baseline.yaml")
 @dataclass
 class BaselineArguments:
     """The classifier."""
+
+    _argument_group_name: ClassVar[str] = "baseline"
 
     output_dir: str | None = field(default=None, metadata={"help": "folder for the results"})
     seed: int = field(default=42, metadata={"help": "of the stratified subsets"})
@@ -62,7 +65,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.evaluation.report import results_table, score, write_report
     from utils.evaluation.thresholds import fit_thresholds
     from utils.model.baseline import in_a_sentence, label_probabilities
-    from utils.publishing.finish import finish_run
+    from utils.publishing.finish import finish_run, next_steps
     from utils.run_folder import BASELINE_FILE, METRIC_PREFIX, Predictions, digest, write_bytes
 
     run = output_args.open_run(args.output_dir, data_args.dataset_name, *(data_args.corrections or ()))
@@ -118,7 +121,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 7. An example, pictures and the card.
     finish_run(run)
-    say(f"\n{results_table([run])}\n\nEverything is in {run}.")
+    say(f"\n{results_table([run])}\n\n{next_steps(run)}")
     return results
 
 

@@ -8,6 +8,7 @@ paired test resamples the rows that both runs predicted, each at its own thresho
 refused, and with --seeds the same seed twice.
 """
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,8 +22,9 @@ TITLES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_mac
 
 def main(argv: list[str] | None = None) -> str:
     parser = plain_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=run_folder, metavar="OUTPUT_DIR", help="folders of finished runs")
-    parser.add_argument("--seeds", action="store_true", help="the runs are seeds of one recipe: add mean ± deviation")
+    add = parser.add_argument_group("runs").add_argument
+    add("runs", nargs="+", type=run_folder, metavar="OUTPUT_DIR", help="folders of finished runs")
+    add("--seeds", action="store_true", help="the runs are seeds of one recipe: add mean ± deviation")
     args = parser.parse_args(argv)
     for run in args.runs:
         run.require_finished()
@@ -93,7 +95,7 @@ def require_different_seeds(runs: Sequence[RunFolder]) -> None:
 def paired_test(first: RunFolder, second: RunFolder) -> str:
     """Both runs on the same rows: differences with 95 % intervals and p, and a sentence that says what they mean."""
     from utils.evaluation.bootstrap import RESAMPLES, compare
-    from utils.evaluation.report import markdown_table
+    from utils.lines import markdown_table, terminal_width
 
     split = _scored_on(first)
     models = []
@@ -108,18 +110,17 @@ def paired_test(first: RunFolder, second: RunFolder) -> str:
          f"{'≤ ' if v.p_value <= 1 / RESAMPLES else ''}{v.p_value:.3f}"]
         for score, v in verdicts.items()
     ]  # fmt: skip
-    table = markdown_table(
-        [f"{split}, each at its thresholds", str(first), str(second), "difference", "95 %", "p"], lines
-    )
+    titles = ["score", "first", "second", "difference", "95 %", "p"]
+    table = markdown_table(titles, lines, terminal_width(sys.stdout))
     sentences = [
         f"{TITLES[score]}: {second if v.difference > 0 else first} is better, by more than luck with these rows."
         if v.low > 0 or v.high < 0
         else f"{TITLES[score]}: a tie; the difference may be luck with these rows."
         for score, v in verdicts.items()
     ]
-    return "\n".join(
-        [table, "", *sentences, f"(paired bootstrap over {len(one.texts):,} rows, {RESAMPLES:,} resamples)"]
-    )
+    runs = [f"first: {first}", f"second: {second} ({split}, each at its own thresholds)"]
+    how = f"(paired bootstrap over {len(one.texts):,} rows, {RESAMPLES:,} resamples)"
+    return "\n".join([*runs, "", table, "", *sentences, how])
 
 
 if __name__ == "__main__":

@@ -55,17 +55,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add = parser.add_argument
     add("--config", type=name_or_place, metavar="FILE.yaml", help="a recipe: these arguments as `key: value`")
+    add = parser.add_argument_group("input, model and output").add_argument
     add("--model", type=name_or_place, help="a folder that a run has written, or a model id on the Hub")
     add("--input", type=name_or_place, help="a folder or URL (hf://datasets/…, s3://…) with text, CSV, JSON, Parquet")
     add("--input_pattern", help="of the files' names, such as *.csv.gz (default: all that can be read)")
     add("--output", type=name_or_place, help="a folder or URL for the results")
-    add("--output_format", choices=("jsonl", "csv", "tsv", "parquet"), help="(default: each file keeps its own)")
+    add(
+        "--output_format",
+        choices=("jsonl", "csv", "tsv", "parquet"),
+        help="of the results (default: each file keeps its own)",
+    )
+    add("--hub_private_repo", action="store_true", help="create the dataset on the Hub as private")
+    add_answer_arguments(parser)
+    add = parser.add_argument_group("where and how the tasks run").add_argument
     add("--tasks", type=int, help="how many shares the files are dealt out to (default: as many as there are files)")
     add("--workers", type=int, help="tasks at a time (default: one a GPU or else one a core; elsewhere all)")
     add("--executor", choices=EXECUTORS, default="local", help="where tasks run (default: local)")
     add("--logging_dir", type=name_or_place, help="marks of finished tasks, and logs (default: OUTPUT/logs)")
-    add("--hub_private_repo", action="store_true", help="create the dataset on the Hub as private")
-    add_answer_arguments(parser)
     for name, (of, kind, meaning) in OPTIONS.items():
         add(f"--{name}", type=kind, help=f"{' and '.join(of)}: {meaning}")
     args = parse_with_recipe(parser, argv)
@@ -210,6 +216,9 @@ def main(argv: list[str] | None = None) -> int:
     note(f"{summary['rows']:,} rows of {tasks - left:,} tasks in {args.output}: {counts}")
     if not left:
         folder.publish(manifest, summary)
+        output = args.output.rstrip("/")
+        note(f"  the files with labels: {output}/data\n  what they were made from: {output}/manifest.json")
+        note(f"  logs: {args.logging_dir or f'{output}/logs'}")
     elif args.executor == "slurm" and not failures:
         note(f"{left:,} task(s) are Slurm's now; the same command tells of them, and sums up when all are done.")
         return 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
-    add = parser.add_argument
+    add = parser.add_argument_group("run and decision").add_argument
     add("run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     add("--threshold_strategy", choices=STRATEGIES, help="fit the thresholds this way")
     add("--threshold_metric", choices=METRICS, help="what they are to maximise on validation")
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.model.classifiers import load_encoder
     from utils.model.folding import as_trained, write_calibrated
     from utils.publishing.card import write_card
-    from utils.publishing.finish import write_ending
+    from utils.publishing.finish import next_steps, write_ending
 
     run: RunFolder = args.run
     with run.exclusive():
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             record_changes(run, decision, folder)
         plot_run(run)
         write_card(run)
-    say(f"{results_table([run])}\n\nEverything is in {run}.")
+    say(f"{results_table([run])}\n\n{next_steps(run)}")
     return results
 
 

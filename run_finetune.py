@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.evaluation.report import results_table, score, write_report
     from utils.evaluation.thresholds import fit_thresholds
     from utils.model.loading import load_for_training, load_tokenizer, resolve_model
-    from utils.publishing.finish import finish_run, plan_publication
+    from utils.publishing.finish import finish_run, next_steps, plan_publication
     from utils.training.checkpoints import find_checkpoint, fingerprint, learned_from, require_same_origin
     from utils.training.trainer import EmotionTrainer
 
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 7. Thresholds into the model, its ONNX files, an example, pictures and the card.
     repo_id = publication and publication.repo_id
     finish_run(run, classifier, model_args.fold_thresholds, model_args.export_onnx, repo_id)
-    say(f"\n{results_table([run])}\n\nEverything is in {run}.")
+    say(f"\n{results_table([run])}\n\n{next_steps(run, repo_id)}")
     trainer.end()
 
     # 8. Publish, if asked: one commit, after everything else.

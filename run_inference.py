@@ -32,17 +32,18 @@ STREAMS = ("csv", "tsv", "jsonl", "txt")
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
-    add = parser.add_argument
+    add = parser.add_argument_group("texts and model").add_argument
     add("texts", nargs="*", metavar="TEXT", help="texts to classify (none: --input_file, or standard input)")
     add("--model", required=True, type=name_or_place, help="a folder that a run has written, or a model id on the Hub")
     add("--input_file", type=place, help=f"one text a row: {', '.join(READERS)}; text also as .gz or .zst; -: stdin")
     add("--input_format", choices=STREAMS, help="of standard input (default: known by its first line)")
+    add_answer_arguments(parser)
+    add = parser.add_argument_group("output").add_argument
     add(
         "--output_file",
         type=place,
         help=f"results, one row for each input row: {', '.join(SUFFIXES)}; text also with .gz or .zst",
     )
-    add_answer_arguments(parser)
     add(
         "--explain",
         nargs="?",

@@ -10,14 +10,14 @@ The token comes from HF_TOKEN or a saved login (`hf auth login`), never from the
 
 import argparse
 
-from utils.command_line import plain_parser, run_folder, true_or_false
+from utils.command_line import command, in_steps, plain_parser, run_folder, true_or_false
 from utils.console import InputError, one_sentence_errors, say
 from utils.run_folder import FINGERPRINT, THRESHOLDS_FILE
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = plain_parser(__doc__)
-    add = parser.add_argument
+    add = parser.add_argument_group("run and Hub").add_argument
     add("run", type=run_folder, metavar="OUTPUT_DIR", help="the folder of a finished run")
     add("--hub_model_id", required=True, help="name or user/name of the repository")
     add("--hub_space_id", help="publish a demo too, which runs in the browser: name or user/name of the Space")
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> str:
     from utils.publishing.card import run_metadata, write_card
     from utils.publishing.finish import finish_run
     from utils.publishing.hub import Publication, check_access
-    from utils.publishing.space import plan_space, published_space, push_space, require_demo
+    from utils.publishing.space import demo_url, plan_space, published_space, push_space, require_demo
 
     if args.hub_space_id:
         require_demo(args.run, args.fold_thresholds, onnx=args.fold_thresholds is None)
@@ -76,6 +76,15 @@ def main(argv: list[str] | None = None) -> str:
         say(f"Published: {commit.commit_url}")
         if space:
             say(f"Its demo: {push_space(args.run, publication, commit.oid, space).commit_url}")
+            say(f"The page, in a minute: {demo_url(space)}")
+    steps = {
+        "label texts with it": command("run_inference.py", "--model", publication.repo_id, "your text"),
+        "see why": command("run_inference.py", "--model", publication.repo_id, "your text", "--explain"),
+    }
+    if args.run.has_onnx and not space_id:
+        demo = publication._replace(space_id=f"{publication.repo_id}-demo", tag=None)
+        steps["add a demo"] = demo.command(args.run)
+    say(f"Next:\n{in_steps(steps)}")
     return commit.commit_url
 
 

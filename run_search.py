@@ -6,14 +6,16 @@
 Takes the arguments of run_finetune.py. Each trial is a training with other values, scored on validation by the mean
 average precision over labels, which needs no threshold; test is not looked at. The best values make a recipe, and
 trials.csv lists all. A search that was stopped goes on with the same command, as does one that is to have more trials.
+Without --output_dir it writes beside the run that the recipe is for: outputs/minilm_search for recipes/minilm.yaml.
 """
 
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from utils.command_line import check_ranges
+from utils.command_line import check_ranges, command, in_steps, without_options
 from utils.console import one_sentence_errors, refused_together, say
 from utils.locks import one_job
 from utils.machine import is_main_process
@@ -25,6 +27,8 @@ RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 @dataclass
 class SearchArguments:
     """How long to search, and what for."""
+
+    _argument_group_name: ClassVar[str] = "search"
 
     search_trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
     search_metric: Literal["average_precision_macro", "loss"] = field(
@@ -51,7 +55,7 @@ def main(argv: list[str] | None = None) -> Path:
 
     finetuning = (DataArguments, ModelArguments, ThresholdArguments, CardArguments, FinetuneArguments)
     kinds = (*finetuning, OutputArguments, SearchArguments)
-    *parts, output_args, search_args = parse_arguments(kinds, argv, __doc__, RECIPE)
+    *parts, output_args, search_args = parse_arguments(kinds, argv, __doc__, RECIPE, beside="_search")
     data_args, model_args, _, _, args = parts
 
     import yaml
@@ -107,7 +111,16 @@ def main(argv: list[str] | None = None) -> Path:
     recipe |= values | {"metric_for_best_model": search_args.search_metric, "output_dir": f"{folder}_best"}
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
     write_text(folder / RECIPE_FILE, f"# {sentence}; made by run_search.py\n{text}")
-    say(f"\n{search.table()}\n\n{sentence}: python run_finetune.py --config {folder / RECIPE_FILE}")
+    tokens = sys.argv[1:] if argv is None else argv
+    more = without_options(tokens, ("search_trials", "overwrite_output_dir"))
+    steps = {
+        "train with the best values": command("run_finetune.py", "--config", folder / RECIPE_FILE),
+        "search on": command("run_search.py", *more, "--search_trials", 2 * search_args.search_trials),
+    }
+    say(
+        f"\n{search.table()}\n\n{sentence}.\nAll trials are in {folder / TRIALS_FILE}, the best one's values in "
+        f"{folder / RECIPE_FILE}. Next:\n{in_steps(steps)}"
+    )
     return folder / RECIPE_FILE
 
 

@@ -18,7 +18,7 @@ from transformers import HfArgumentParser, IntervalStrategy, SchedulerType, Trai
 from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import SaveStrategy
 
-from utils.command_line import check_ranges, out_of_range, refuse, with_home
+from utils.command_line import HelpFormatter, check_ranges, out_of_range, refuse, with_default, with_home
 from utils.console import InputError
 from utils.machine import bf16_pays, has_accelerator, share_cores
 from utils.recipe import as_tokens, read_recipe, refuse_unknown
@@ -31,12 +31,43 @@ _PLACES = (
 )  # fmt: skip
 HUB_DATASET = "google-research-datasets/go_emotions"
 
-# The TrainingArguments that `--help` lists; all others are accepted as well.
-LISTED_TRAINING_ARGUMENTS = (
-    "output_dir", "seed", "learning_rate", "num_train_epochs", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "weight_decay", "warmup_steps", "use_cpu", "resume_from_checkpoint", "report_to",
-    "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision",
-)  # fmt: skip
+# What `--help` lists, in groups; what else a script has is a group of its own. All other TrainingArguments are accepted
+# as well, and listed by `--help_all`.
+GROUPS = {
+    "data": (
+        "dataset_name", "dataset_config_name", "text_column", "label_column", "label_columns", "label_separator",
+        "label_names", "allow_unlabelled", "validation_share", "test_share", "max_train_samples", "max_eval_samples",
+        "taxonomy", "corrections", "correct_validation",
+    ),
+    "model": (
+        "model_name_or_path", "pooling", "max_seq_length", "init_head_bias", "trust_remote_code", "export_onnx",
+    ),
+    "training": (
+        "num_train_epochs", "learning_rate", "head_learning_rate", "per_device_train_batch_size",
+        "gradient_accumulation_steps", "weight_decay", "warmup_steps", "class_weights", "teacher", "teacher_weight",
+        "early_stopping_patience", "precision", "use_cpu", "seed", "resume_from_checkpoint", "report_to",
+    ),
+    "decision": ("threshold_strategy", "threshold_metric", "calibration", "fold_thresholds"),
+    "output, model card and Hub": (
+        "output_dir", "overwrite_output_dir", "card_title", "language", "license", "push_to_hub", "hub_model_id",
+        "hub_private_repo", "hub_revision", "overwrite_repo",
+    ),
+}  # fmt: skip
+_LISTED = {name for names in GROUPS.values() for name in names}
+# What those of transformers mean here, where its own words are long, or mean more than happens here.
+_MEANINGS = {
+    "output_dir": "folder for the results",
+    "num_train_epochs": "times that the model sees each comment",
+    "learning_rate": "of the encoder, at its highest",
+    "per_device_train_batch_size": "comments in a batch",
+    "gradient_accumulation_steps": "batches that make up one step",
+    "use_cpu": "do not use a GPU",
+    "resume_from_checkpoint": "go on with the newest whole checkpoint of output_dir, or the one given",
+    "push_to_hub": "publish the finished run, in one commit",
+    "hub_model_id": "name or user/name of the repository (unset: the name of output_dir)",
+    "hub_private_repo": "create the repository as private",
+    "hub_revision": "the branch to push to (unset: main)",
+}
 _TRAINING_ARGUMENTS = {item.name for item in dataclasses.fields(TrainingArguments)}
 # Those of them that decide what is learned, rather than for how long, where or how fast; `batch_of_a_step` stands for
 # the three that make up a batch.
@@ -135,7 +166,7 @@ class ModelArguments:
     )
     pooling: Literal["first_token", "mean"] = field(
         default="first_token",
-        metadata={"help": "what a new classifier reads: the first token, or the mean over all (sentence encoders)"},
+        metadata={"help": "a new classifier reads the first token, or the mean over all (sentence encoders)"},
     )
     calibration: Literal["none", "temperature", "platt"] = field(
         default="none", metadata={"help": "calibrate the probabilities on validation, inside the model"}
@@ -416,49 +447,83 @@ def as_recipe(*parts: Any) -> dict[str, Any]:
     return recipe
 
 
-class _OneLineEach(argparse.RawDescriptionHelpFormatter):
-    """Help with the arguments on the left, wide enough for each to be one line."""
+class _HelpAll(argparse.Action):
+    """`--help` with what it does not list."""
 
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=36, width=140)
+    def __call__(self, parser: Any, *_: Any) -> None:
+        group = parser.add_argument_group("all other arguments of transformers.TrainingArguments")
+        for action, meaning in parser.unlisted:
+            action.help = meaning
+            group._group_actions.append(action)
+        parser.print_help()
+        parser.exit()
 
 
 class Parser(HfArgumentParser):
-    """Dataclasses to arguments, with errors as `InputError`, no abbreviations, and a short `--help`."""
+    """Dataclasses to arguments, with errors as `InputError`, no abbreviations, and a short `--help` in groups.
 
-    def __init__(self, dataclass_types: Sequence[Any], description: str, recipe: str | None):
+    Attributes:
+        unlisted: the arguments that it leaves out, with what they mean.
+    """
+
+    def __init__(self, dataclass_types: Sequence[Any], description: str, recipe: str | None, beside: str = ""):
         super().__init__(
             list(dataclass_types),
             description=description,
             allow_abbrev=False,
-            formatter_class=_OneLineEach,
+            formatter_class=HelpFormatter,
         )
-        config_help = f"a recipe: flat YAML with these arguments as keys (default {recipe})" if recipe else "a recipe"
-        self.add_argument("--config", default=recipe, metavar="FILE.yaml", help=config_help)
+        self._optionals.title = "general"
+        usual = f" (default: recipes/{Path(recipe).name}, whose values are the defaults below)" if recipe else ""
+        meaning = f"a recipe: flat YAML with these arguments as keys{usual}"
+        self.add_argument("--config", default=recipe, metavar="FILE.yaml", help=meaning)
         training = any(issubclass(kind, TrainingArguments) for kind in dataclass_types)
+        defaults = read_recipe(recipe) if recipe and Path(recipe).is_file() else {}
+        if beside:
+            defaults["output_dir"] = f"that of the recipe and {beside}"
+        self.unlisted: list[tuple[argparse.Action, str]] = []
+        actions = {
+            action.dest: action for action in self._actions if not isinstance(action, argparse._StoreFalseAction)
+        }
         for action in self._actions:
             if action.dest == "resume_from_checkpoint":
                 action.nargs, action.const = "?", "true"
-                action.help = "go on with the newest whole checkpoint of output_dir, or with the one given"
             if action.dest == "hub_private_repo":  # `bool | None`, which HfArgumentParser takes for one with a value
                 action.nargs, action.const, action.type = "?", True, string_to_bool
             negation = isinstance(action, argparse._StoreFalseAction)
-            unlisted = training and action.dest in _TRAINING_ARGUMENTS - set(LISTED_TRAINING_ARGUMENTS)
-            if negation or unlisted:
+            if negation:
                 action.help = argparse.SUPPRESS
             elif action.option_strings and action.nargs != 0:
                 action.option_strings = [
                     option for option in action.option_strings if "_" in option or "-" not in option[2:]
                 ]
-                if action.choices is None:
-                    action.metavar = "VALUE" if action.nargs in (None, "+") else "true|false"
-                action.help = (action.help or "").strip().split("\n")[0].split(". ")[0].replace("%", "%%")
-        self.usage = "%(prog)s [--config FILE.yaml] [--argument value …]"
+                if action.choices is None and action.dest != "config":
+                    is_switch = action.nargs == "?" and action.dest != "resume_from_checkpoint"
+                    action.metavar = "true|false" if is_switch else None
+                said = (action.help or "").strip().split("\n")[0].split(". ")[0]
+                default = defaults.get(action.dest, action.default)
+                shown = "false" if default is False else default
+                action.help = with_default(_MEANINGS.get(action.dest, said).replace("%", "%%"), shown)
+            if training and not negation and action.dest in _TRAINING_ARGUMENTS - _LISTED:
+                self.unlisted.append((action, action.help or ""))
+                action.help = argparse.SUPPRESS
+        for title, names in GROUPS.items():
+            self._group(title, [actions[name] for name in names if name in actions])
         if training:
+            self.add_argument("--help_all", action=_HelpAll, nargs=0, help="also list all arguments of transformers")
             self.epilog = (
-                "Every other field of transformers.TrainingArguments is an argument as well; see\n"
-                "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
+                "Every other field of transformers.TrainingArguments is an argument as well (--help_all):\n\n"
+                "    https://huggingface.co/docs/transformers/main_classes/trainer"
             )
+
+    def _group(self, title: str, actions: Sequence[argparse.Action]) -> None:
+        """Have `--help` list these arguments under a title of their own."""
+        if actions:
+            group = self.add_argument_group(title)
+            group._group_actions.extend(actions)
+            for other in self._action_groups:
+                if other is not group:
+                    other._group_actions[:] = [action for action in other._group_actions if action not in actions]
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message[0].upper()}{message[1:]} (see --help).")
@@ -473,20 +538,24 @@ def parse_arguments(
     description: str,
     recipe: str | None = None,
     refused: Mapping[str, str] | None = None,
+    beside: str = "",
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from the recipe named by `--config` and the command line, which overrides it.
 
     Args:
         refused: of arguments that a script has no use for, by name, the sentence that says so where one is given.
+        beside: of a script that trains no run, what is put behind the output_dir of a recipe, which is a run's.
 
     Raises:
         InputError: an unknown key (with the nearest valid one), a value of the wrong type, values that contradict
             each other: all of them at once.
     """
-    parser = Parser(dataclass_types, description, recipe)
+    parser = Parser(dataclass_types, description, recipe, beside)
     command_line, unknown = parser.parse_known_args(argv)
     refuse_unknown([item for item in unknown if item.startswith("--")] or unknown, parser.keys(), "the command line")
     recipe_of_it = read_recipe(with_home(command_line.config)) if command_line.config else {}
+    if beside and command_line.output_dir == parser.get_default("output_dir"):
+        recipe_of_it["output_dir"] = f"{recipe_of_it.get('output_dir') or 'outputs/run'}{beside}"
     known = set(parser.keys())
     refuse_unknown([f"--{key}" for key in recipe_of_it if key not in known], known, command_line.config)
     values, surplus = parser.parse_known_args([*as_tokens(recipe_of_it), *(sys.argv[1:] if argv is None else argv)])

@@ -3,17 +3,69 @@
 import argparse
 import math
 import os
+import re
+import shlex
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.console import InputError
+from utils.lines import folded, shown_width, terminal_width
 from utils.machine import PRECISIONS
 from utils.recipe import as_tokens, read_recipe, refuse_unknown
 from utils.run_folder import RunFolder
 
 TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help at the terminal's width: a short usage, what the script's docstring says, options with their defaults."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=26, width=min(120, terminal_width(sys.stdout) or 100))
+
+    def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
+        needed = [action for action in actions if action.required and action.option_strings]
+        named = [f"{action.option_strings[0]} {self._format_args(action, 'VALUE')}" for action in needed]
+        places = [action.metavar or action.dest for action in actions if not action.option_strings]
+        return f"usage: {' '.join([self._prog, *named, '[--argument value …]', *map(str, places)])}\n\n"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = re.split(r"\n\s*\n", text.strip())
+        return "\n\n".join(_example(part, width) if part[0].isspace() else folded(" ".join(part.split()), width)
+                           for part in paragraphs)  # fmt: skip
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        shown = super()._format_args(action, default_metavar)
+        return f"{self._metavar_formatter(action, default_metavar)(1)[0]} …" if action.nargs == "+" else shown
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return {int: "N", float: "X"}.get(action.type, "VALUE")  # type: ignore[call-overload]
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return with_default(action.help or "", action.default)
+
+
+def with_default(meaning: str, default: Any) -> str:
+    """What an argument means, and its default, where there is one that it does not name already."""
+    if default in (None, False, "", [], argparse.SUPPRESS) or re.search(r"\bdefault\b", meaning):
+        return meaning
+    shown = " ".join(map(str, default)) if isinstance(default, list) else getattr(default, "value", default)
+    return f"{meaning} (default: {str(shown).lower() if shown is True else shown})".replace("%", "%%")
+
+
+def _example(text: str, width: int) -> str:
+    """The commands of a docstring, each with what it is for behind it, or where that has no place, before it."""
+    lines = []
+    for line in text.split("\n"):
+        command_, _, comment = line.partition("  # ")
+        if comment and shown_width(line) > width:
+            lines.append(folded(f"    # {comment.strip()}", width, "# "))
+            line = command_
+        lines.append(folded(re.sub(r"(?<=\S) {2,}(?=--)", " ", line.rstrip()), width))
+    return "\n".join(lines)
 
 
 class PlainParser(argparse.ArgumentParser):
@@ -25,9 +77,9 @@ class PlainParser(argparse.ArgumentParser):
 
 def plain_parser(description: str) -> PlainParser:
     """A parser without abbreviations, with the docstring as its help."""
-    return PlainParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = PlainParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+    parser._optionals.title = "general"
+    return parser
 
 
 def parse_with_recipe(parser: PlainParser, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -54,23 +106,24 @@ def parse_with_recipe(parser: PlainParser, argv: Sequence[str] | None) -> argpar
 
 
 def add_answer_arguments(parser: PlainParser) -> None:
-    """The arguments about what is answered to a text, and what computes it."""
-    add = parser.add_argument
-    add("--text_column", default="text", help="the column that holds the text (default: text)")
-    add("--threshold", type=float, help="one threshold for all labels (default: the model's own)")
+    """The arguments about what is answered to a text, and what computes it, in two groups."""
+    add = parser.add_argument_group("what is answered").add_argument
+    add("--text_column", default="text", help="the column that holds the text")
+    add("--threshold", type=float, help="one threshold for all labels (unset: the model's own)")
     add("--top_k", type=int, help="the K best labels of each text, whether or not they reach their threshold")
     for name, meaning in (
         ("at_least_one", "where no label reaches its threshold, name the nearest"),
         ("all_scores", "also one column `probability_LABEL` per label (of the unfolded model)"),
-        ("use_cpu", "do not use a GPU"),
     ):
         add(f"--{name}", action="store_true", help=meaning)
+    add = parser.add_argument_group("what computes").add_argument
+    add("--use_cpu", action="store_true", help="do not use a GPU")
     add("--backend", choices=("torch", "onnx"), default="torch", help="what computes (onnx: ONNX Runtime, on the CPU)")
     add(
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="auto: int8 with onnx, else bf16 where it is faster",
+        help="of the numbers; auto: int8 with onnx, else bf16 where it is faster",
     )
 
 
@@ -107,6 +160,37 @@ def place(path: str) -> Path:
 def run_folder(path: str) -> RunFolder:
     """A run's folder on the command line, for argparse's `type`; see `with_home`."""
     return RunFolder(name_or_place(path))
+
+
+def command(script: str, *arguments: object) -> str:
+    """The command line that runs a script of this project from the folder in which the user is, with this Python."""
+    here = os.path.dirname(sys.executable)
+    found = shutil.which("python")
+    python = "python" if found and os.path.dirname(found) == here else _seen_from_here(sys.executable)
+    return shlex.join(
+        [python, _seen_from_here(str(Path(__file__).resolve().parents[1] / script)), *map(str, arguments)]
+    )
+
+
+def without_options(tokens: Sequence[str], names: Collection[str]) -> list[str]:
+    """A command's arguments without the options of these names and their values."""
+    kept, dropping = [], False
+    for token in tokens:
+        if token.startswith("--"):
+            dropping = token[2:].split("=")[0] in names
+        if not dropping:
+            kept.append(token)
+    return kept
+
+
+def in_steps(steps: Mapping[str, str]) -> str:
+    """What a user may do next, one line each: what for, and the command."""
+    return "\n".join(f"  {purpose}: {line}" for purpose, line in steps.items())
+
+
+def _seen_from_here(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
 
 
 def true_or_false(text: str) -> bool:

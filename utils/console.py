@@ -3,13 +3,13 @@
 import errno
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import NoReturn
 
+from utils.lines import folded, padded, shortened, shown_width, terminal_width
 from utils.machine import is_launched_with_others, is_main_process
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOMEM)
@@ -22,6 +22,7 @@ _KEPT = "what was finished before is kept"
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+_BAR = 30  # columns of a score of 1
 _INTERRUPTED = "Interrupted; checkpoints and finished files are kept."
 
 
@@ -52,25 +53,27 @@ def visible(text: str) -> str:
 
 
 def say(message: str = "") -> None:
-    """Print `message` at once, from the main process only."""
+    """Print `message` at once, from the main process only; in a terminal folded to its width."""
     if is_main_process():
-        print(visible(message), flush=True)
+        print(folded(visible(message), terminal_width(sys.stdout)), flush=True)
 
 
 def note(message: str) -> None:
     """Print `message` on standard error, where it mixes with no result, from the main process only."""
     if is_main_process():
-        print(visible(message), file=sys.stderr, flush=True)
+        print(folded(visible(message), terminal_width(sys.stderr)), file=sys.stderr, flush=True)
 
 
 def table(text: str, names: Sequence[str], scores: Sequence[float]) -> str:
     """One text with its emotions, for people: name, score, bar."""
-    width = shutil.get_terminal_size().columns
-    line = visible(" ".join(text.split()))
-    lines = [line if len(line) <= width else f"{line[: width - 1]}…"]
+    width = terminal_width(sys.stdout) or 80
+    shown = [shortened(visible(name), max(16, width - 10 - _BAR)) for name in names]
+    column = max(16, *map(shown_width, shown)) if shown else 16
+    bar = max(0, min(_BAR, width - column - 10))
+    lines = [shortened(visible(" ".join(text.split())), width)]
     lines += [
-        f"  {visible(name):<16}{score:6.3f}  {'█' * round(score * 30)}"
-        for name, score in zip(names, scores, strict=True)
+        f"  {padded(name, column)}{score:6.3f}  {'█' * round(score * bar)}"
+        for name, score in zip(shown, scores, strict=True)
     ]
     if not names:
         lines.append("  (no emotion reaches its threshold)")
@@ -152,5 +155,6 @@ def _is_short_of_memory(error: Exception) -> bool:
 
 def _exit(sentence: str, status: int) -> NoReturn:
     if is_main_process() or status == 1:  # wrong input is the same for all processes; a full disk need not be
-        print(f"error: {visible(' '.join(sentence.split()))}", file=sys.stderr, flush=True)
+        said = f"error: {visible(' '.join(sentence.split()))}"
+        print(folded(said, terminal_width(sys.stderr)), file=sys.stderr, flush=True)
     sys.exit(status)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tqdm.auto import tqdm
 
 from utils.console import visible
+from utils.lines import folded, terminal_width
 
 LINES_EVERY = 30  # seconds between lines of progress in a log file
 REPORTED = 20  # rows that are named one by one; a file full of bad rows would bury everything else
@@ -52,7 +53,8 @@ class Progress:
         """Name a row that could not be classified, as long as there are few."""
         self.problems += 1
         if self.problems <= REPORTED:
-            tqdm.write(f"not classified: {visible(problem)}", file=sys.stderr)
+            said = folded(f"not classified: {visible(problem)}", terminal_width(sys.stderr), "  ")
+            tqdm.write(said, file=sys.stderr)
         elif self.problems == REPORTED + 1:
             tqdm.write("not classified: more rows, which are only counted from here on", file=sys.stderr)
 

@@ -513,7 +513,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table that `write_csv` wrote, by column; `InputError` where it is missing or broken."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; a finished run has one.") from error
@@ -521,8 +521,15 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{path} is not a readable table ({error}).") from error
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Write rows with equal keys; nan becomes an empty cell. `columns`: those of a table that may have no row."""
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = (), for_spreadsheets: bool = False
+) -> None:
+    """Write rows with equal keys; nan becomes an empty cell.
+
+    Args:
+        columns: those of a table that may have no row.
+        for_spreadsheets: with the byte order mark, without which some take UTF-8 for something else.
+    """
     lines: list[str] = []
     # csv quotes a carriage return only where its own lines end in one, and readers take a bare one for an end of line.
     ends = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n") + "\n"))
@@ -532,7 +539,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
         writer.writerow(
             {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         )
-    write_bytes(path, "".join(lines).encode())
+    write_bytes(path, "".join(lines).encode("utf-8-sig" if for_spreadsheets else "utf-8"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,8 +1,10 @@
 """run_audit.py: its files, that it goes on where it was stopped, another judge, and what it says."""
 
+import codecs
 import csv
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -10,10 +12,16 @@ import pytest
 
 import run_audit
 import run_baseline
+from run_baseline import BaselineArguments
+from utils.arguments import DataArguments, OutputArguments, parse_arguments
 from utils.auditing import judges
+from utils.auditing.agreement import Agreement, Score
+from utils.auditing.findings import Suspect
+from utils.auditing.tables import summary
 from utils.console import InputError
 from utils.data.corrections import read_labels
 from utils.data.labels import GO_EMOTIONS
+from utils.data.splits import load_splits
 from utils.run_folder import read_json
 
 FILES = {
@@ -23,7 +31,7 @@ FILES = {
 
 
 def table(path):
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -194,3 +202,35 @@ def test_judges_that_have_hardly_learned_say_so_beside_their_score(demo, tmp_pat
                     "--output_dir", str(tmp_path / "few")])  # fmt: skip
     said = " ".join(capsys.readouterr().out.split())
     assert re.search(r"macro-F1 0\.\d+\. That is little: models that have hardly learned", said)
+
+
+def test_tables_open_in_a_spreadsheet_and_are_taken_whole_as_corrections(audited, disputed):
+    for name in ("suspects.csv", "labels.csv", "agreement.csv", "confused_labels.csv"):
+        assert (audited / name).read_bytes().startswith(codecs.BOM_UTF8)
+    assert len({row["place"] for row in table(audited / "suspects.csv")}) < len(table(audited / "suspects.csv"))
+    corrected = load_splits(DataArguments(str(disputed[0]), corrections=[str(audited / "suspects.csv")]))
+    assert corrected.corrections[0]["train"]["corrected"] > 50
+
+
+def test_an_audit_and_a_search_have_folders_of_their_own(tmp_path):
+    kinds, recipe = (DataArguments, OutputArguments, BaselineArguments), tmp_path / "recipe.yaml"
+    recipe.write_text("output_dir: outputs/minilm\n")
+
+    def folder(*arguments):
+        return parse_arguments(kinds, arguments, "", str(recipe), beside="_audit")[2].output_dir
+
+    assert folder() == "outputs/minilm_audit"
+    assert folder("--output_dir", "here") == "here"
+    recipe.write_text("seed: 1\n")
+    assert folder() == "outputs/run_audit"
+
+
+def test_one_label_in_one_row_is_no_plural():
+    agreed = Agreement(1, 2, 1.0, *({name: Score(1, 1, 1) for name in ("f1_micro", "f1_macro")},) * 3)
+    found = SimpleNamespace(
+        gold=np.eye(2), suspects=[Suspect(0, 0, 0.9)], f1={"f1_micro": 0.9, "f1_macro": 0.9}, agreement=agreed,
+        suspicion=np.zeros((2, 2)),
+    )  # fmt: skip
+    said = " ".join(summary(["a", "b"], found))
+    assert "1 label in 1 row is likelier an error than not: 1 given that does not belong, 0 missing." in said
+    assert "1 text stands several times (2 rows)." in said

@@ -42,7 +42,7 @@ def audit(dataset, folder, *arguments):
 
 
 def rows_of(path):
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

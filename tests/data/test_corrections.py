@@ -335,3 +335,24 @@ def test_rows_of_the_hub_are_known_by_their_places(monkeypatch, tmp_path):
     file = save(tmp_path, row, columns=COLUMNS)
     splits = load_splits(DataArguments(str(tmp_path / "saved"), corrections=[file]))
     assert named(splits, "train") == ["x", "y,x"]
+
+
+def test_suspects_of_an_audit_are_corrections_with_all_doubts_about_a_row(data):
+    columns = ("split", "place", "text", "labels", "label", "kind", "corrected_labels")
+
+    def doubt(number, label, kind, after):
+        return line("train", number, after, label=label, kind=kind)
+
+    def read(*lines, **options):
+        path = save(data.parent, *lines, name="suspects.csv", columns=columns)
+        return load_splits(DataArguments(str(data), corrections=[path], **options))
+
+    splits = read(doubt(0, "joy", "wrong", "love"), doubt(0, "anger", "missing", "joy,love,anger"))
+    assert named(splits, "train")[0] == "love,anger"
+    assert splits.corrections[0]["train"] == {"corrected": 1, "removed": 1, "added": 1, "kept": 0}
+    both = (doubt(0, "joy", "wrong", "love"), doubt(0, "love", "wrong", "joy"))
+    with pytest.raises(InputError, match=r"the doubts about train.csv line 2, here and on .* leave no labels together"):
+        read(*both)
+    assert named(read(*both, allow_unlabelled=True), "train")[0] == ""
+    with pytest.raises(InputError, match="was corrected otherwise"):
+        read(doubt(0, "joy", "wrong", "love"), doubt(0, "joy", "wrong", "anger"))

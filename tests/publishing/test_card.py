@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT, refold
 from hub_server import metadata_errors
 from huggingface_hub import ModelCard
+from transformers import pipeline
 
 from utils.arguments import (
     HUB_DATASET,
@@ -174,9 +175,11 @@ def test_the_code_in_the_card_prints_what_the_card_says(card, monkeypatch):
     assert output.getvalue().strip() == said
     texts = ["so happy today", "so happy " * 100]  # of which the second is too long
     expected = load_classifier(folder)[0].predict(texts)
-    for answer, scores in zip(found["classifier"](texts, top_k=None, truncation=True), expected, strict=True):
+    for answer, scores in zip(found["classifier"](texts, top_k=None), expected, strict=True):
         by_label = {item["label"]: item["score"] for item in answer}
         assert [by_label[label] for label in GO_EMOTIONS] == pytest.approx(scores.tolist(), abs=1e-5)
+    with pytest.raises((RuntimeError, IndexError)):  # what the card says of a call without it
+        pipeline("text-classification", model=str(folder))(texts[1])
 
 
 def test_the_request_in_the_card_is_what_text_embeddings_inference_takes(card):
@@ -234,6 +237,28 @@ def test_nothing_is_left_open_or_private(card):
     assert ("plots/training_curves.png" in text) == (kind != "baseline")
     for misuse in ("mental state", "hiring", "policing"):
         assert misuse in text
+
+
+def test_ten_lines_say_what_it_answers_how_sure_it_is_and_where_it_is_wrong(card):
+    _, folder, text = card
+    opening = text.split("\n# ", 1)[1].split("\n## ")[0].split("\n", 1)[1]
+    assert sum(bool(line) for line in opening.splitlines()) <= 12
+    said = " ".join(opening.split())
+    results = read_json(folder / "all_results.json")
+    split = "test" if "test_f1_micro" in results else "eval"
+    assert f"{100 * results[f'{split}_precision_micro']:.0f} % of the labels that it gives are right" in said
+    assert f"it finds {100 * results[f'{split}_recall_micro']:.0f} % of those that people gave" in said
+    assert f"micro-F1 {results[f'{split}_f1_micro']:.3f} (95 % interval" in said
+    assert ("that it has not seen" in said) == (split == "test")
+    with (folder / "per_label.csv").open(newline="") as file:
+        scored = {row["label"]: float(row["f1"]) for row in csv.DictReader(file) if int(row["support"]) >= 3}
+    best, worst = max(scored, key=scored.get), min(scored, key=scored.get)
+    assert f"it knows {best} ({scored[best]:.2f})" in said
+    assert f"best and {worst} ({scored[worst]:.2f})" in said or scored[worst] in list(scored.values())[:-1]
+    assert 'For example, to "' in said
+    write_card(RunFolder(folder), "user/my-emotions", "user/my-demo")
+    shown = (folder / "README.md").read_text(encoding="utf-8").split("\n# ", 1)[1].split("\n\n")
+    assert shown[1].startswith("**[Try it in your browser](https://huggingface.co/spaces/user/my-demo)**")
 
 
 def test_each_kind_says_what_it_is(card):

@@ -277,7 +277,7 @@ def test_a_refusal_half_way_says_what_happened_and_how_to_go_on(hub, run, refuse
     assert hub.commits == []
     assert snapshot(run) == before
     hub.faults.clear()
-    script, *arguments = shlex.split(sentence.split("this continues: python ")[1])
+    _, script, *arguments = shlex.split(sentence.split("this continues: ")[1])
     assert script == "run_push.py"
     run_push.main(arguments)
     assert len(hub.commits) == 1

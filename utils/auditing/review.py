@@ -16,6 +16,7 @@ from typing import Any
 
 from utils.console import visible
 from utils.data.corrections import needs_lists, read_labels
+from utils.lines import counted
 
 _PARTS = Path(__file__).parent
 _POLICY = (
@@ -45,7 +46,7 @@ def review_page(suspects: Sequence[Mapping[str, Any]], names: Sequence[str], sum
     parts = {
         "policy": _POLICY.format(script=_source(script), style=_source(style)),
         "title": escape(visible(title)),
-        "found": f"{_counted(len(suspects), 'doubt')} in {_counted(len(items), 'row')}",
+        "found": f"{counted(len(suspects), 'doubt')} in {counted(len(items), 'row')}",
         "summary": "".join(f"<li>{escape(visible(sentence))}</li>" for sentence in summary),
         # ASCII, so that no character means anything to anybody; and no `<`, so that nothing ends the element.
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
@@ -54,10 +55,6 @@ def review_page(suspects: Sequence[Mapping[str, Any]], names: Sequence[str], sum
     }
     template = (_PARTS / "review.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _source(content: str) -> str:

@@ -26,6 +26,7 @@ from utils.auditing.review import review_page
 from utils.auditing.suspects import Rate
 from utils.data.corrections import labels_cell
 from utils.evaluation.mistakes import confused_pairs
+from utils.lines import counted
 from utils.run_folder import whole_file, write_csv, write_json, write_text
 
 REVIEWED = 1000  # suspects in report.html; suspects.csv has all
@@ -51,12 +52,13 @@ def write_audit(
     """
     suspects, found = suspects_table(rows, names, findings), findings
     (folder / SUMMARY_FILE).unlink(missing_ok=True)  # it is written last, and says that the others are whole
-    write_csv(folder / SUSPECTS_FILE, suspects, SUSPECT_COLUMNS)
-    write_csv(folder / LABELS_FILE, labels_table(names, findings))
-    write_csv(folder / AGREEMENT_FILE, agreement_table(rows, names, findings), AGREEMENT_COLUMNS)
+    write_csv(folder / SUSPECTS_FILE, suspects, SUSPECT_COLUMNS, for_spreadsheets=True)
+    write_csv(folder / LABELS_FILE, labels_table(names, findings), for_spreadsheets=True)
+    agreement = agreement_table(rows, names, findings)
+    write_csv(folder / AGREEMENT_FILE, agreement, AGREEMENT_COLUMNS, for_spreadsheets=True)
     decided = found.decided.astype(np.float32)
     pairs = confused_pairs(names, found.gold, decided, np.full(len(names), 0.5), CONFUSED)
-    write_csv(folder / CONFUSED_FILE, pairs, ("gold", "predicted", "rows", "share"))
+    write_csv(folder / CONFUSED_FILE, pairs, ("gold", "predicted", "rows", "share"), for_spreadsheets=True)
     _write_probabilities(folder / PROBABILITIES_FILE, rows, names, findings)
     page = review_page(suspects[:REVIEWED], names, sentences, f"Labels in doubt: {about['dataset']['name']}")
     write_text(folder / REPORT_FILE, page)
@@ -176,8 +178,9 @@ def summary(names: Sequence[str], findings: Findings) -> list[str]:
         )
     if suspects:
         sentences.append(
-            f"{len(suspects):,} labels in {len({row for row, _, _ in suspects}):,} rows are likelier errors than not: "
-            f"{wrong:,} given that do not belong, {len(suspects) - wrong:,} missing."
+            f"{counted(len(suspects), 'label')} in {counted(len({row for row, _, _ in suspects}), 'row')} "
+            f"{'is likelier an error' if len(suspects) == 1 else 'are likelier errors'} than not: {wrong:,} given that "
+            f"{'does' if wrong == 1 else 'do'} not belong, {len(suspects) - wrong:,} missing."
         )
     else:
         sentences.append(
@@ -191,7 +194,8 @@ def summary(names: Sequence[str], findings: Findings) -> list[str]:
     agreed = findings.agreement
     if agreed.texts:
         sentences.append(
-            f"{agreed.texts:,} texts stand several times ({agreed.rows:,} rows). The labels of one copy against those "
+            f"{counted(agreed.texts, 'text')} {'stands' if agreed.texts == 1 else 'stand'} several times "
+            f"({counted(agreed.rows, 'row')}). The labels of one copy against those "
             f"of another: micro-F1 {_with_interval(agreed.copies['f1_micro'])}, macro-F1 "
             f"{_with_interval(agreed.copies['f1_macro'])}, exactly equal in {agreed.equal:.0%}. The model on these "
             f"rows: {_with_interval(agreed.model['f1_micro'])} and {_with_interval(agreed.model['f1_macro'])}. With "

@@ -49,7 +49,10 @@ class Corrected(DatasetDict):
 
 
 class _Line(NamedTuple):
-    """One row of a file of corrections, understood: which row of the dataset, and what becomes of its labels."""
+    """One row of a file of corrections, understood: which row of the dataset, and what becomes of its labels.
+
+    `doubt`: which label an audit's suspects.csv doubts there, which has a line for each doubt about a row.
+    """
 
     place: str
     split: str
@@ -57,6 +60,13 @@ class _Line(NamedTuple):
     kept: list[int]
     added: list[int]
     removed: int
+    doubt: str | None = None
+
+    def together(self, other: "_Line") -> "_Line":
+        """Both doubts about a row taken as right, as report.html does where it is accepted."""
+        kept = [label for label in self.kept if label in other.kept]
+        added = sorted({*self.added, *other.added})
+        return self._replace(kept=kept, added=added, removed=self.removed + len(self.kept) - len(kept))
 
 
 # --- cells of labels --------------------------------------------------------------------------------------------------
@@ -207,7 +217,14 @@ def _understood(splits: DatasetDict, rows: Sequence[Row], allow_unlabelled: bool
         try:
             for line in _lines_of(row, table, allow_unlabelled):
                 first = found.setdefault((line.split, line.row), line)
-                if {*first.kept, *first.added} != {*line.kept, *line.added}:
+                if first.doubt and line.doubt and first.doubt != line.doubt:
+                    found[line.split, line.row] = first = first.together(line)
+                    if not (first.kept or first.added or allow_unlabelled):
+                        raise ValueError(
+                            f"the doubts about {row.cells['place']}, here and on {first.place}, leave no labels "
+                            "together; delete one of the lines, or write the row's labels into corrected_labels of both"
+                        )
+                elif {*first.kept, *first.added} != {*line.kept, *line.added}:
                     raise ValueError(f"{row.cells['place']} was corrected otherwise on {first.place}")
         except ValueError as error:
             problems.append(f"{row.place}: {error}")
@@ -276,10 +293,11 @@ def _lines_of(row: Row, table: _Table, allow_unlabelled: bool) -> list[_Line]:
             f"{place} no longer reads the same: its labels were {row.cells['labels'] or 'none'} and are "
             f"{labels_cell(now, table.names) or 'none'}"
         )
+    doubt = str(row.cells["label"]) if row.cells.get("label") and row.cells.get("kind") else None
     lines = []
     for where, index in same:
         kept = [label for label in table.labels[where][index] if label in after]
-        lines.append(_Line(row.place, where, index, kept, sorted(after - before), len(before - after)))
+        lines.append(_Line(row.place, where, index, kept, sorted(after - before), len(before - after), doubt))
     return lines
 
 

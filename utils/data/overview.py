@@ -1,6 +1,6 @@
 """What was understood of a dataset, in a few lines: a person sees in one look whether it is their data."""
 
-import textwrap
+import sys
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from datasets import DatasetDict
 from utils.data.columns import Columns
 from utils.data.label_cells import Layout
 from utils.data.labels import multi_hot
+from utils.lines import folded, terminal_width
 
 SHOWN = 40  # labels that are listed one by one
 RARE = 5  # rows, below which a label is called rare
@@ -34,7 +35,8 @@ def overview(splits: DatasetDict, where: str, columns: Columns, layout: Layout |
         lines.append(f"in no validation row, so without a threshold of their own: {_some(unseen)}")
     for alike in twins(names):
         lines.append(f"alike but for case, accents' form or blanks: {' and '.join(map(repr, alike))}")
-    return "\n".join(textwrap.fill(line, 110, subsequent_indent="  ", break_long_words=False) for line in lines)
+    width = terminal_width(sys.stdout) or 110
+    return "\n".join(folded(line, width, "  ") for line in lines)
 
 
 def twins(names: Sequence[str]) -> list[list[str]]:

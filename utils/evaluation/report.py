@@ -1,6 +1,7 @@
 """The report of a run: its scores, and the files and tables that hold them, alike for every kind of model."""
 
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from utils.evaluation.choices import METRICS, STRATEGIES
 from utils.evaluation.mistakes import confident_mistakes, confused_pairs
 from utils.evaluation.scores import label_scores, split_scores
 from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
+from utils.lines import markdown_table, terminal_width
 from utils.run_folder import (
     METRIC_PREFIX,
     PER_LABEL_FILE,
@@ -27,6 +29,7 @@ from utils.run_folder import (
 )
 
 NAMED = 10  # labels in one line
+_F1 = {"f1_micro": "micro-F1", "f1_macro": "macro-F1"}
 
 
 def score(names: Sequence[str], predictions: Mapping[str, Predictions], thresholds: np.ndarray) -> dict[str, float]:
@@ -122,35 +125,31 @@ def _strategies(
 
 
 def results_table(runs: Sequence[RunFolder], seeds: bool = False) -> str:
-    """A Markdown table with one row a run: F1 as saved, at 0.5, and at thresholds fitted on validation for the score.
+    """Markdown tables of micro- and macro-F1 with one row a run: as saved, at 0.5, and at thresholds fitted for it.
 
     Figures are those of the test split; of validation where a run has no test split, which its row says. With
-    `seeds`, the runs count as one recipe and a last row holds mean ± standard deviation. A single run has a table of
-    its own, narrow enough for a terminal.
+    `seeds`, the runs count as one recipe and a last row holds mean ± standard deviation. A single run has one table of
+    its own. Where standard output is a terminal, they are no wider than that.
     """
     if len(runs) == 1:
         return _table_of_one(runs[0])
-    columns = [
-        ("micro-F1 as saved", None, "f1_micro"),
-        ("at 0.5", "fixed", "f1_micro"),
-        ("one threshold", "global", "f1_micro"),
-        ("expected F1", "expected_f1", "f1_micro"),
-        ("macro-F1 as saved", None, "f1_macro"),
-        ("at 0.5", "fixed", "f1_macro"),
-        ("per label", "per_label", "f1_macro"),
-        ("expected F1", "expected_f1", "f1_macro"),
+    columns = {
+        "f1_micro": {"as saved": None, "at 0.5": "fixed", "one threshold": "global", "expected F1": "expected_f1"},
+        "f1_macro": {"as saved": None, "at 0.5": "fixed", "per label": "per_label", "expected F1": "expected_f1"},
+    }
+    scored, tables = [_f1_of(run) for run in runs], []
+    labels = [
+        f"{run}{'' if split == 'test' else ' (validation)'}" for run, (split, _) in zip(runs, scored, strict=True)
     ]
-    labels, table = [], []
-    for run in runs:
-        split, scores = _f1_of(run)
-        labels.append(str(run) + ("" if split == "test" else " (validation)"))
-        table.append([scores[strategy, metric] for _, strategy, metric in columns])
-    lines = [[label, *(f"{value:.4f}" for value in values)] for label, values in zip(labels, table, strict=True)]
-    if seeds and len(table) > 1:
-        by_column = zip(*table, strict=True)
-        spread = [f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in by_column]
-        lines.append([f"mean ± sd of {len(table)} runs", *spread])
-    return markdown_table(["run", *(title for title, _, _ in columns)], lines)
+    for metric, strategies in columns.items():
+        figures = [[scores[strategy, metric] for strategy in strategies.values()] for _, scores in scored]
+        lines = [[label, *(f"{value:.4f}" for value in values)] for label, values in zip(labels, figures, strict=True)]
+        if seeds and len(runs) > 1:
+            by_column = zip(*figures, strict=True)
+            spread = [f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in by_column]
+            lines.append([f"mean ± sd of {len(runs)} runs", *spread])
+        tables.append(markdown_table([_F1[metric], *strategies], lines, terminal_width(sys.stdout)))
+    return "\n\n".join(tables)
 
 
 def _table_of_one(run: RunFolder) -> str:
@@ -158,11 +157,8 @@ def _table_of_one(run: RunFolder) -> str:
     split, scores = _f1_of(run)
     titles = {None: "saved model", "fixed": "at 0.5", "global": "one threshold", "per_label": "per label",
               "expected_f1": "expected F1"}  # fmt: skip
-    lines = [
-        [title, *(f"{scores[strategy, metric]:.4f}" for strategy in titles)]
-        for title, metric in (("micro-F1", "f1_micro"), ("macro-F1", "f1_macro"))
-    ]
-    table = markdown_table(["score", *titles.values()], lines)
+    lines = [[title, *(f"{scores[strategy, metric]:.4f}" for strategy in titles)] for metric, title in _F1.items()]
+    table = markdown_table(["score", *titles.values()], lines, terminal_width(sys.stdout))
     return f"{run}, {split}: F1 at thresholds fitted on validation\n\n{table}"
 
 
@@ -180,18 +176,3 @@ def _f1_of(run: RunFolder) -> tuple[str, dict[tuple[str | None, str], float]]:
             "version of these scripts."
         )
     return split, scores | {(None, metric): results[f"{prefix}_{metric}"] for metric in METRICS}
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that it also reads well in a terminal; numbers to the right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cells[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([line(header), line(rule), *(line(row) for row in rows)])

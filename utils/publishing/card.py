@@ -28,7 +28,7 @@ from utils.console import left_out
 from utils.data.corrections import changes_in
 from utils.data.labels import GO_EMOTIONS, on_one_line
 from utils.evaluation.decision import current_arguments, how_it_decides, is_moved_by_folding
-from utils.evaluation.report import markdown_table
+from utils.lines import markdown_table
 from utils.publishing.example import examples, is_known
 from utils.run_folder import (
     BASELINE_FILE,
@@ -58,6 +58,8 @@ PLOTS = {
 }
 SCORES = {"f1_micro": "micro-F1", "f1_macro": "macro-F1", "average_precision_macro": "mAP"}
 SHOWN = 40  # labels in the table of labels
+EXTREMES, ENOUGH = 3, 3  # labels that are called best and worst known, and rows below which none is
+CONFUSIONS_FILE = "confusions.csv"
 # Licences of the encoders that the recipes name, as their cards state them; that of another model is not guessed.
 LICENCES = {
     "bert-base-uncased": "apache-2.0",
@@ -180,6 +182,10 @@ def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None 
         "metadata": run_metadata(run).to_yaml(),
         "title": _markdown(run_title(run)),
         "space_id": space_id,
+        "answer": _answer(record, thresholds),
+        "sure": _sureness(results, split),
+        "extremes": _extremes(run),
+        "confused": _most_confused(run),
         "dataset": places.get(dataset["hub_id"] or dataset["name"], dataset["hub_id"] or "a dataset of its own"),
         "corrections": _corrections(dataset, comment),
         "is_demo": dataset["name"] == "demo",
@@ -233,6 +239,53 @@ def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None 
     if not is_encoder:
         write_json(run.path / CONFIG_FILE, skops_config(record))
     write_text(run.path / CARD_FILE, _refill(text))
+
+
+def _answer(record: Mapping[str, Any], thresholds: Mapping[str, Any]) -> dict[str, str] | None:
+    """What the model decides about the first example, of the labels that run.json has for it; None without one."""
+    stored, chosen = record.get("example"), examples(record)
+    if not stored or not chosen:
+        return None
+    scores = (
+        dict(zip(stored["labels"], stored["scores"], strict=True))
+        if isinstance(stored, dict)
+        else {item["label"]: item["score"] for item in stored}
+    )
+    if thresholds["folded"]:
+        named = [f"{_markdown(label)} ({score:.2f})" for label, score in scores.items() if score >= 0.5]
+    else:  # a probability says little without its threshold
+        named = [_markdown(label) for label, score in scores.items() if score >= thresholds["thresholds"].get(label, 1)]
+    return {"text": _markdown(chosen[0]["text"]), "labels": ", ".join(named) or "none of its labels"}
+
+
+def _sureness(results: Mapping[str, float], split: str) -> dict[str, str]:
+    """The scores that the card begins with, as a reader without the terms needs them."""
+    said = {name: f"{100 * results[f'{split}_{name}_micro']:.0f}\u00a0%" for name in ("precision", "recall")}
+    for key in ("f1_micro", "f1_macro"):
+        low, high = results.get(f"{split}_{key}_ci_low"), results.get(f"{split}_{key}_ci_high")
+        interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
+        said[key] = f"{results[f'{split}_{key}']:.3f}{interval}"
+    return said
+
+
+def _extremes(run: RunFolder) -> dict[str, str] | None:
+    """The labels with the highest and lowest F1, of those in `ENOUGH` rows or more; None where these are too few."""
+    rows = [row for row in read_csv(run.path / PER_LABEL_FILE) if int(row["support"]) >= ENOUGH and row["f1"]]
+    rows.sort(key=lambda row: -float(row["f1"]))
+    if len(rows) < 2 * EXTREMES:
+        return None
+    named = [f"{_markdown(row['label'])} ({float(row['f1']):.2f})" for row in rows]
+    best, worst = named[:EXTREMES], named[: -EXTREMES - 1 : -1]
+    return {name: f"{', '.join(part[:-1])} and {part[-1]}" for name, part in (("best", best), ("worst", worst))}
+
+
+def _most_confused(run: RunFolder) -> dict[str, str] | None:
+    """Which label is missed most often where another is given; None where that never happens."""
+    path = run.path / CONFUSIONS_FILE
+    pairs = read_csv(path) if path.is_file() else []
+    if not pairs:
+        return None
+    return {name: _markdown(pairs[0][name]) for name in ("gold", "predicted")} | {"rows": f"{int(pairs[0]['rows']):,}"}
 
 
 def skops_config(record: Mapping[str, Any]) -> dict[str, Any]:

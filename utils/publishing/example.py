@@ -92,7 +92,7 @@ def _asked(
     tokenizer: Any = answer.tokenizer
     chosen = WIDGET if known else choose_examples(
         *run.read_predictions("validation"),
-        lambda text: len(tokenizer(text)["input_ids"]) <= tokenizer.model_max_length,
+        lambda text: len(tokenizer(text, verbose=False)["input_ids"]) <= tokenizer.model_max_length,
     )  # fmt: skip
     return chosen, answer(chosen[0]["text"], top_k=TOP_K)
 

@@ -3,11 +3,13 @@
 What comes before stands in the scripts: calibration, thresholds, scores, report.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from utils.arguments import CardArguments, FinetuneArguments
+from utils.command_line import command, in_steps
 from utils.console import left_out, say
 from utils.evaluation.decision import Decision, record_changes
 from utils.evaluation.plots import plot_run
@@ -110,6 +112,28 @@ def write_ending(
             write_onnx_or_say(changed, classifier, folder)
     record_example(run, classifier, folder)
     record_words(run, classifier, folder)
+
+
+def repository_name(run: RunFolder) -> str:
+    """What a run's repository may be called: as its folder is, without what the Hub takes in no name."""
+    return re.sub("[^A-Za-z0-9._-]+|[.-]{2,}", "-", run.path.resolve().name).strip("-.")[:80] or "my-model"
+
+
+def next_steps(run: RunFolder, repo_id: str | None = None) -> str:
+    """Where a finished run is, and the commands with which its user goes on.
+
+    Args:
+        repo_id: where it has been published; None: it has not.
+    """
+    text = "your text"
+    steps = {
+        "label texts": command("run_inference.py", "--model", run, text),
+        "see why": command("run_inference.py", "--model", run, text, "--explain"),
+        "publish": command("run_push.py", run, "--hub_model_id", repo_id or repository_name(run)),
+    }
+    if repo_id:
+        del steps["publish"]
+    return f"Everything is in {run}; its README.md is the model card. Next:\n{in_steps(steps)}"
 
 
 def write_onnx_or_say(run: RunFolder, classifier: EncoderClassifier, folder: Path) -> None:

@@ -5,7 +5,6 @@ training and write its own card over ours.
 """
 
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -22,6 +21,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
+from utils.command_line import command
 from utils.console import InputError
 from utils.data.labels import on_one_line
 from utils.hub_client import limit_waiting, waited
@@ -73,7 +73,7 @@ class Publication(NamedTuple):
         options += ["--hub_revision", self.revision] if self.revision else []
         options += ["--hub_tag", self.tag] if self.tag else []
         options += ["--overwrite_repo"] if self.overwrite else []
-        return shlex.join(["python", "run_push.py", str(run), *options])
+        return command("run_push.py", run, *options)
 
     def push(self, run: RunFolder) -> CommitInfo:
         """Upload the published files of a run in one commit, see `upload`; returns that commit.

@@ -105,6 +105,11 @@ def push_space(run: RunFolder, model: Publication, commit: str, space: Publicati
     return done
 
 
+def demo_url(space: Publication) -> str:
+    """The address of a demo's page on the Hub."""
+    return f"{constants.ENDPOINT}/spaces/{space.repo_id}"
+
+
 def published_space(run: RunFolder, model: Publication) -> str | None:
     """The demo that an earlier push of `run` has published beside `model`, if it is still there.
 

@@ -41,7 +41,7 @@ class EarlyStopping(EarlyStoppingCallback):
 class TrainingTable(ProgressCallback):
     """The Trainer's progress bar (rate, time left), with one table row an evaluation instead of raw dictionaries."""
 
-    HEADER = " epoch   training loss   validation loss   micro-F1 at 0.5   micro-F1 at its best threshold (threshold)"
+    HEADER = " epoch  training loss  validation loss  micro-F1 at 0.5  at its best threshold"
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         pass
@@ -52,7 +52,8 @@ class TrainingTable(ProgressCallback):
             interval = 0.1 if sys.stderr.isatty() else 30
             self.training_bar = tqdm(total=state.max_steps, unit="step", dynamic_ncols=True, mininterval=interval)
             self.training_bar.update(state.global_step)
-            self.training_bar.write(self.HEADER)
+            if args.eval_strategy != "no":
+                self.training_bar.write(self.HEADER)
         self.current_step = state.global_step
 
     def on_prediction_step(self, args, state, control, **kwargs):
@@ -63,17 +64,16 @@ class TrainingTable(ProgressCallback):
             loss = mean_training_loss(state.log_history, since=(state.epoch or 0) - 1)
             at_half, best, threshold = (metrics[f"eval_{key}"] for key in ("f1_micro_at_0.5", "f1_micro", "threshold"))
             self.training_bar.write(
-                f"{state.epoch or 0:6.2f}   {loss:13.4f}   {metrics['eval_loss']:15.4f}   {at_half:15.4f}   "
-                f"{best:30.4f} ({threshold:.2f})"
+                f"{state.epoch or 0:6.2f}  {loss:13.4f}  {metrics['eval_loss']:15.4f}  {at_half:15.4f}  "
+                f"{best:14.4f} ({threshold:.2f})"
             )
 
     def on_train_end(self, args, state, control, **kwargs):
         if self.training_bar is not None:
             evaluating = sum(entry.get("eval_runtime", 0.0) for entry in state.log_history)
             seconds = max((entry.get("seconds", 0.0) for entry in state.log_history), default=0.0)
-            self.training_bar.write(
-                f"{seconds / 60:.1f} minutes, {evaluating / max(seconds, 1e-9):.1%} of it evaluation"
-            )
+            share = f", {evaluating / max(seconds, 1e-9):.1%} of it evaluation" if evaluating else ""
+            self.training_bar.write(f"{seconds / 60:.1f} minutes{share}")
         super().on_train_end(args, state, control, **kwargs)
 
 

@@ -6,6 +6,7 @@ The trials are kept in a database of optuna, with which a search that was stoppe
 import copy
 import importlib.util
 import sqlite3
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from utils.arguments import FinetuneArguments
 from utils.console import InputError, refused_together, say
-from utils.evaluation.report import markdown_table
+from utils.lines import markdown_table, terminal_width
 from utils.machine import is_main_process
 from utils.run_folder import RunFolder
 
@@ -226,7 +227,8 @@ class Search:
         sign = -1 if DIRECTIONS[self.metric] == "maximize" else 1
         rows = sorted((row for row in self.rows() if row["state"] == "complete"), key=lambda r: sign * r[self.metric])
         shown = [name for name in rows[0] if name not in ("state", "seconds")] if rows else ["trial"]
-        return markdown_table(shown, [[f"{row[name]:.4g}" for name in shown] for row in rows])
+        lines = [[f"{row[name]:.4g}" for name in shown] for row in rows]
+        return markdown_table(shown, lines, terminal_width(sys.stdout))
 
     def best(self) -> tuple[dict[str, float], str]:
         """The values of the best trial, and a sentence that says how good it is.
