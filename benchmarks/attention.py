@@ -77,7 +77,8 @@ def main() -> None:
                         predictor.set_attn_implementation(name)
                         times[name].append(milliseconds(train if kind == "training" else predict, args.device))
                 sdpa, eager = (statistics.median(times[name][1:]) for name in IMPLEMENTATIONS)
-                lines.append([kind, precision, str(length), str(rows), f"{sdpa:.0f}", f"{eager:.0f}", f"{sdpa / eager:.2f}"])
+                values = f"{sdpa:.0f}", f"{eager:.0f}", f"{sdpa / eager:.2f}"
+                lines.append([kind, precision, str(length), str(rows), *values])
                 say(", ".join(lines[-1]))
     header = ["what", "precision", "tokens a row", "rows", "SDPA, ms", "eager, ms", "eager is faster by the factor"]
     say("\n" + markdown_table(header, lines))

@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait is settled before torch is imported, in every script, and left to a user who has settled it."""
+"""How OpenMP's threads wait is settled before torch is imported, unless the user has settled it."""
 
 import os
 import re

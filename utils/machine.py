@@ -7,9 +7,9 @@ they are imported where they are needed.
 import os
 import sys
 
-# How often a thread of GNU's OpenMP, which torch's wheels for Linux bring along, looks for work before it sleeps. Its own
-# 300,000 times are milliseconds: on a machine that is busy otherwise, threads then wait for each other by keeping each
-# other from the cores (benchmarks/competing_load.py). It is read once, when torch is imported.
+# How often a thread of GNU's OpenMP, which torch's wheels for Linux bring along, looks for work before it sleeps. Its
+# own 300,000 times are milliseconds: on a machine that is busy otherwise, threads then wait for each other by keeping
+# each other from the cores (benchmarks/competing_load.py). It is read once, when torch is imported.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "1000"
 
