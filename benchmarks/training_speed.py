@@ -43,6 +43,7 @@ from utils.model.head import init_head_bias, start_pooler_as_identity
 from utils.model.loading import load_model, load_tokenizer, resolve_model
 from utils.run_folder import write_json
 from utils.training.attention import EagerWhileTraining
+from utils.training.dropout import QuickenDropout
 from utils.training.losses import multilabel_loss
 from utils.training.progress import TrainingTable
 from utils.training.trainer import EmotionTrainer
@@ -58,6 +59,7 @@ SIDES = {
     "ours, fp32": ({"precision": "fp32"}, {}),
     "ours, AdamW not fused": ({"optim": "adamw_torch"}, {}),
     "ours, SDPA": ({}, {"without": (EagerWhileTraining,)}),
+    "ours, torch's dropout": ({}, {"without": (QuickenDropout,)}),
     "ours, frozen word embeddings": ({}, {"frozen": True}),
     "ours, compiled": ({}, {"compile": True}),
     "ours, recipe's rates": (RECIPE, {}),
