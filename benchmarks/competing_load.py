@@ -30,7 +30,9 @@ from utils.run_folder import write_json
 RESULTS = Path(__file__).resolve().parent / "results" / "competing_load.json"
 SETTINGS = {  # name: how often a thread looks for work before it sleeps, and how many threads there are
     "spins": {"GOMP_SPINCOUNT": "300000"},  # OpenMP's own
+    "spins 30,000 times": {"GOMP_SPINCOUNT": "30000"},
     "spins 10,000 times": {"GOMP_SPINCOUNT": "10000"},
+    "spins 3,000 times": {"GOMP_SPINCOUNT": "3000"},
     "spins 1,000 times": {"GOMP_SPINCOUNT": "1000"},
     "sleeps at once": {"GOMP_SPINCOUNT": "0"},
     "one thread": {"OMP_NUM_THREADS": "1"},

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,7 @@ def score_side(side: str, count: int, seed: int, precision: str, epochs: float) 
     return seconds / 60, classifier.predict(list(splits()["validation"]["text"]))
 
 
+@cache
 def splits() -> DatasetDict:
     return load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))
 
