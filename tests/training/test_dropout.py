@@ -2,7 +2,11 @@ import pytest
 import torch
 from torch import nn
 
+from utils.arguments import FinetuneArguments
+from utils.model.loading import load_model, load_tokenizer
+from utils.training import dropout
 from utils.training.dropout import QuickDropout, quicken
+from utils.training.trainer import EmotionTrainer
 
 
 @pytest.fixture
@@ -33,3 +37,18 @@ def test_it_follows_torchs_generator_and_is_off_outside_training(layer):
     assert torch.equal(layer(values), first)
     assert not torch.equal(first, second)
     assert torch.equal(layer.eval()(values), values)
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_a_training_on_a_cpu_has_it_where_torch_draws_one_by_one(tiny_bert, demo, tmp_path, monkeypatch, one_by_one):
+    monkeypatch.setattr(dropout, "torch_draws_one_by_one", lambda: one_by_one)
+    model, _ = load_model(str(tiny_bert), demo["train"].features["labels"].feature.names)
+    args = FinetuneArguments(
+        str(tmp_path), max_steps=1, precision="fp32", use_cpu=True, disable_tqdm=True, eval_strategy="no",
+        save_strategy="no", load_best_model_at_end=False,
+    )  # fmt: skip
+    rows = demo["train"].select(range(8))
+    EmotionTrainer(model, args, rows, processing_class=load_tokenizer(str(tiny_bert))).train()
+    assert {type(module) for module in model.modules() if isinstance(module, nn.Dropout)} == {
+        QuickDropout if one_by_one else nn.Dropout
+    }
