@@ -18,12 +18,12 @@ def test_every_script_settles_it_before_torch_is_imported():
         "print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)",
     ]
     done = run_python("-c", "\n".join(lines), env=UNSET)
-    assert done.stdout == "1000 False\n", done.stderr
+    assert done.stdout == "3000 False\n", done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP comes with torch's wheels for Linux")
 @pytest.mark.parametrize(
-    ("own", "seen"), [({}, {"1000"}), ({"GOMP_SPINCOUNT": "7"}, {"7"}), ({"OMP_WAIT_POLICY": "PASSIVE"}, {"0"})]
+    ("own", "seen"), [({}, {"3000"}), ({"GOMP_SPINCOUNT": "7"}, {"7"}), ({"OMP_WAIT_POLICY": "PASSIVE"}, {"0"})]
 )
 def test_torch_sees_it_and_what_the_user_has_set_wins(own, seen):
     done = run_python("run_finetune.py", "--no_such", env=UNSET | own | {"OMP_DISPLAY_ENV": "VERBOSE"})
