@@ -47,6 +47,9 @@ bench: $(READY)  ## every figure of speed, on GoEmotions (GOEMOTIONS_DIR, or the
 	@.venv/bin/python -m benchmarks.threshold_strategies outputs/bench_baseline outputs/minilm
 	@.venv/bin/python -m benchmarks.training_speed
 	@.venv/bin/python -m benchmarks.training_speed --quality
+	@.venv/bin/python -m benchmarks.training_roofline
+	@.venv/bin/python -m benchmarks.attention
+	@.venv/bin/python -m benchmarks.competing_load outputs/minilm
 	@.venv/bin/python -m benchmarks.inference_speed outputs/minilm
 	@.venv/bin/python -m benchmarks.inference_scale outputs/minilm
 	@.venv/bin/python -m benchmarks.corpus outputs/minilm

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,14 @@ from utils.model.classifiers import EncoderClassifier
 from utils.model.head import init_head_bias, start_pooler_as_identity
 from utils.model.loading import load_model, load_tokenizer, resolve_model
 from utils.run_folder import write_json
+from utils.training.attention import EagerWhileTraining
+from utils.training.dropout import QuickenDropout
 from utils.training.losses import multilabel_loss
 from utils.training.progress import TrainingTable
 from utils.training.trainer import EmotionTrainer
 
 RESULTS = Path(__file__).resolve().parent / "results"
+RECIPE = {"learning_rate": 1e-4, "head_learning_rate": 2e-3}  # of recipes/minilm.yaml
 # name: the arguments it differs in, and what else is special about the side
 SIDES = {
     "padded": ({}, {"padding": 128}),
@@ -55,8 +59,12 @@ SIDES = {
     "ours, random order": ({"train_sampling_strategy": "random"}, {}),
     "ours, fp32": ({"precision": "fp32"}, {}),
     "ours, AdamW not fused": ({"optim": "adamw_torch"}, {}),
-    "ours, eager attention": ({}, {"attention": "eager"}),
+    "ours, SDPA": ({}, {"without": (EagerWhileTraining,)}),
+    "ours, torch's dropout": ({}, {"without": (QuickenDropout,)}),
+    "ours, frozen word embeddings": ({}, {"frozen": True}),
     "ours, compiled": ({}, {"compile": True}),
+    "ours, recipe's rates": (RECIPE, {}),
+    "ours, recipe's rates, frozen word embeddings": (RECIPE, {"frozen": True}),
 }
 
 
@@ -86,10 +94,10 @@ def train(
     tokenizer, names = load_tokenizer(path), rows.features["labels"].feature.names
     set_seed(seed)
     model, _ = load_model(path, names)
-    if "attention" in special:
-        model.set_attn_implementation(special["attention"])
     start_pooler_as_identity(model)
     init_head_bias(model, multi_hot(rows["labels"], len(names)))
+    if special.get("frozen"):
+        model.get_input_embeddings().requires_grad_(False)
     if special.get("compile"):
         model.compile(dynamic=True)
     padding = {"padding": "max_length", "max_length": special["padding"]} if "padding" in special else {}
@@ -98,15 +106,15 @@ def train(
             output_dir=folder, seed=seed, num_train_epochs=epochs, per_device_train_batch_size=32, learning_rate=2e-4,
             weight_decay=0.01, warmup_steps=0.1, save_strategy="no", logging_strategy="no", report_to=[],
             disable_tqdm=True, use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=torch.cuda.is_available(),
-        )  # fmt: skip
+        ) | options  # fmt: skip
         if side.startswith("ours"):
             without_evaluation = {"eval_strategy": "no", "load_best_model_at_end": False}
             kind, args = (
                 EmotionTrainer,
-                FinetuneArguments(**shared, **without_evaluation, **{"precision": precision} | options),
+                FinetuneArguments(**{"precision": precision} | shared | without_evaluation),
             )
         else:
-            kind, args = Trainer, TrainingArguments(**shared, **options)
+            kind, args = Trainer, TrainingArguments(**shared)
         trainer = kind(
             model=model,
             args=args,
@@ -116,8 +124,8 @@ def train(
             compute_loss_func=multilabel_loss,
             callbacks=[clock := Clock()],
         )
-        for talkative in (PrinterCallback, TrainingTable):
-            trainer.remove_callback(talkative)
+        for unwanted in (PrinterCallback, TrainingTable, *special.get("without", ())):
+            trainer.remove_callback(unwanted)
         trainer.train()
     return clock.seconds, clock.first, EncoderClassifier(model, tokenizer)
 
@@ -137,6 +145,7 @@ def score_side(side: str, count: int, seed: int, precision: str, epochs: float) 
     return seconds / 60, classifier.predict(list(splits()["validation"]["text"]))
 
 
+@cache
 def splits() -> DatasetDict:
     return load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))
 
@@ -165,12 +174,12 @@ def speed(count: int, sides: list[str], repeats: int, precision: str) -> dict:
     }  # fmt: skip
 
 
-def quality(count: int, seeds: list[int], precision: str, epochs: float) -> dict:
-    """Dev F1 of both sides: thresholds fitted on one half, scored on the other, both ways."""
+def quality(count: int, sides: list[str], seeds: list[int], precision: str, epochs: float) -> dict:
+    """Dev F1 of each side: thresholds fitted on one half, scored on the other, both ways."""
     validation = splits()["validation"]
     gold = multi_hot(validation["labels"], len(validation.features["labels"].feature.names))
     halves = np.random.default_rng(0).permutation(len(gold)) % 2
-    scores: dict[str, list[dict]] = {"dynamic": [], "ours": []}
+    scores: dict[str, list[dict]] = {side: [] for side in sides}
     for seed in seeds:
         for side in scores:
             minutes, probabilities = apart(score_side, side, count, seed, precision, epochs)
@@ -198,14 +207,19 @@ def main() -> None:
     parser.add_argument("--quality", action="store_true", help="validation scores instead of speed")
     parser.add_argument("--rows", type=int, help="training rows (default: 960, or 5,000 with --quality)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--side", nargs="+", choices=SIDES, default=[s for s in SIDES if "compiled" not in s])
+    parser.add_argument(
+        "--side", nargs="+", choices=SIDES, help="(default: all but the compiled, or with --quality two)"
+    )
+    parser.add_argument("--seed", nargs="+", type=int, default=[42, 43, 44], help="with --quality")
     args = parser.parse_args()
     precision = "bf16" if bf16_pays(use_cpu=not torch.cuda.is_available()) else "fp32"
     say(f"{torch.get_num_threads()} CPU threads, ours in {precision}")
     if args.quality:
-        write_json(RESULTS / "training_quality.json", quality(args.rows or 5000, [42, 43, 44], precision, epochs=2))
+        found = quality(args.rows or 5000, args.side or ["dynamic", "ours"], args.seed, precision, epochs=2)
+        write_json(RESULTS / "training_quality.json", found)
     else:
-        write_json(RESULTS / "training_speed.json", speed(args.rows or 960, args.side, args.repeats, precision))
+        sides = args.side or [side for side in SIDES if "compiled" not in side and "recipe" not in side]
+        write_json(RESULTS / "training_speed.json", speed(args.rows or 960, sides, args.repeats, precision))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,12 @@ they are imported where they are needed.
 import os
 import sys
 
+# How often a thread of GNU's OpenMP, which torch's wheels for Linux bring along, looks for work before it sleeps. Its
+# own 300,000 times are milliseconds: on a machine that is busy otherwise, threads then wait for each other by keeping
+# each other from the cores (benchmarks/competing_load.py). It is read once, when torch is imported.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "3000"
+
 PRECISIONS = ("auto", "fp32", "bf16", "int8")  # in which a model computes its answers
 
 

@@ -32,9 +32,11 @@ from utils.evaluation.scores import compute_metrics as threshold_sweep
 from utils.model.head import head_parameters
 from utils.model.saved_tokenizer import forget_use, name_for_all
 from utils.run_folder import CHECKPOINTS, LOGS, STATE_FILE, RunFolder
+from utils.training.attention import EagerWhileTraining
 from utils.training.batches import StepBatches
 from utils.training.checkpoints import mark_whole
 from utils.training.distillation import mix_in_teachers
+from utils.training.dropout import QuickenDropout
 from utils.training.losses import balanced_weights, multilabel_loss
 from utils.training.progress import EarlyStopping, LogAtCheckpoints, TrainingTable, mean_training_loss
 
@@ -105,7 +107,7 @@ class EmotionTrainer(Trainer):
         )
         for noisy in (PrinterCallback, ProgressCallback):
             self.remove_callback(noisy)
-        for callback in (OrderOfEpoch, LogAtCheckpoints, TrainingTable):
+        for callback in (OrderOfEpoch, EagerWhileTraining, QuickenDropout, LogAtCheckpoints, TrainingTable):
             self.add_callback(callback)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStopping(args.early_stopping_patience))
