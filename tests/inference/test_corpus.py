@@ -222,7 +222,7 @@ def test_one_format_for_all_and_every_probability(job, arguments, whole, tmp_pat
     [
         (["--output", "IN/emotions"], "lies in the input"),
         (["--input", "nowhere"], "--input nowhere: there is no such folder."),
-        (["--workers", "0"], "--workers is 0; accepted: 1 or more."),
+        (["--workers", "0"], "--workers is 0; accepted: 1 to 1000000."),
         (["--partition", "cpu"], "--partition is for --executor slurm, not for local."),
         (["--executor", "slurm", "--partition", "cpu"], "--executor slurm needs --time."),
         (["--executor", "ray"], "--precision auto asks the machine that starts the job"),
