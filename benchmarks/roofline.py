@@ -1,6 +1,6 @@
 """How far inference is from what one core of this machine can do, and where the rest of the time goes.
 
-    python -m benchmarks.roofline outputs/minilm [--texts 1000] [--repeats 5]
+    python -m benchmarks.roofline outputs/minilm [--texts 4096] [--repeats 3]
 
 For models with layers like BERT's, on GoEmotions' validation comments (GOEMOTIONS_DIR names a local copy; otherwise the
 Hub's). One thread; times are those for which the core worked, so that other programs count less, and the best of the
@@ -193,7 +193,7 @@ def main(run: RunFolder, texts: int, repeats: int) -> None:
 if __name__ == "__main__":
     parser = plain_parser(__doc__)
     parser.add_argument("run", type=RunFolder, metavar="OUTPUT_DIR")
-    parser.add_argument("--texts", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=4096)
+    parser.add_argument("--repeats", type=int, default=3)
     with one_sentence_errors():
         main(**vars(parser.parse_args()))
