@@ -56,6 +56,7 @@ bench: $(READY)  ## every figure of speed, on GoEmotions (GOEMOTIONS_DIR, or the
 	@.venv/bin/python -m benchmarks.precision outputs/minilm
 	@.venv/bin/python -m benchmarks.first_token outputs/minilm
 	@.venv/bin/python -m benchmarks.int8 outputs/minilm
+	@.venv/bin/python -m benchmarks.roofline outputs/minilm
 	@.venv/bin/python -m benchmarks.explanations outputs/minilm
 	@.venv/bin/python -m benchmarks.startup outputs/minilm
 	@.venv/bin/python -m benchmarks.speed_table

@@ -48,6 +48,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "namespace": (("jobs",), str, "whose jobs they are, where not yours"),
 }
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "datatrove")
+MAX_TASKS = 1_000_000
 SHOWN = 20  # tasks and rows that are named one by one
 
 
@@ -78,7 +79,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     missing = [name for name in ("model", "input", "output") if not getattr(args, name)]
     problems = [f"--{name} is missing; it is always needed." for name in missing]
     problems += answer_problems(args)
-    problems += out_of_range(args, {name: (1, None) for name in ("tasks", "workers", "cpus_per_task", "tasks_per_job")})
+    counts = ("tasks", "workers", "cpus_per_task", "tasks_per_job")
+    problems += out_of_range(args, {name: (1, MAX_TASKS) for name in counts})
     problems += out_of_range(args, {"gpus_per_task": (0, 1), "mem_per_cpu_gb": (1, None)})
     for name, (of, _, _) in OPTIONS.items():
         if getattr(args, name) is not None and args.executor not in of:

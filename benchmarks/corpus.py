@@ -1,12 +1,13 @@
 """What do the engine and many files cost? run_corpus.py against run_inference.py, on the same rows.
 
-    python -m benchmarks.corpus outputs/minilm [--rows 200000] [--files 40] [--threads 2] [--precision auto]
+    python -m benchmarks.corpus outputs/minilm [--rows 200000] [--skip 0] [--files 40] [--threads 2] [--precision auto]
 
-Texts are GoEmotions' training comments, again and again (GOEMOTIONS_DIR names a local copy; otherwise the Hub's), dealt
-out to files of three kinds: .csv.gz, .jsonl and .parquet. run_inference.py takes one file of each kind with all rows of
-that kind, one after the other, with all threads; run_corpus.py takes all files with as many workers as threads. Both as
-processes of their own, from start to end, and without their start-up, which is measured on a file of one row. CPU
-seconds are those of the process and its workers: on a machine that does something else as well, only they compare.
+Texts are GoEmotions' training comments, again and again (GOEMOTIONS_DIR names a local copy; otherwise the Hub's), from
+the one after the first --skip on, so that a long comparison can be made in pieces. They are dealt out to files of three
+kinds: .csv.gz, .jsonl and .parquet. run_inference.py takes one file of each kind with all rows of that kind, one after
+the other, with all threads; run_corpus.py takes all files with as many workers as threads. Both as processes of their
+own, from start to end, and without their start-up, which is measured on a file of one row. CPU seconds are those of the
+process and its workers: on a machine that does something else as well, only they compare.
 
 Then every row of both is compared. In fp32 labels are the same. In bf16 a score may differ in its third digit with the
 texts beside it in a batch, and windows end where files end: a few rows in ten thousand have a label more or less, as
@@ -88,7 +89,8 @@ def answers(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def main(args: argparse.Namespace) -> None:
     texts = list(load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))["train"]["text"])
-    rows = [{"id": str(i), "text": text} for i, text in enumerate(islice(cycle(texts), args.rows))]
+    some = islice(cycle(texts), args.skip, args.skip + args.rows)
+    rows = [{"id": str(i), "text": text} for i, text in enumerate(some)]
     fixed = ["--use_cpu", "--model", Path(args.model).resolve(), "--precision", args.precision]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -151,6 +153,7 @@ if __name__ == "__main__":
     parser = plain_parser(__doc__)
     parser.add_argument("model")
     parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--files", type=int, default=40)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")

@@ -12,13 +12,13 @@ step, the products of the last layer that compute the first token alone are in f
 import os
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
+from benchmarks.cpu_seconds import texts_per_second
 from utils.arguments import HUB_DATASET, DataArguments
 from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
@@ -56,12 +56,6 @@ def main(run: RunFolder, repeats: int) -> None:
             )  # fmt: skip
     header = ["file", "all tokens, texts/s", "first token, texts/s", "ratio", "range", "largest difference"]
     print(f"{len(texts):,} validation texts, {repeats} repeats\n\n{markdown_table(header, lines)}")
-
-
-def texts_per_second(classifier: OnnxClassifier, texts: list[str]) -> float:
-    started = time.process_time()
-    classifier.predict(texts)
-    return len(texts) / (time.process_time() - started)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ included, and the ratio is the median of those of the single repeats.
 
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
@@ -19,6 +18,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from benchmarks.cpu_seconds import texts_per_second
 from utils.arguments import HUB_DATASET, DataArguments
 from utils.command_line import plain_parser
 from utils.console import one_sentence_errors
@@ -98,12 +98,6 @@ def main(run: RunFolder, repeats: int) -> None:
     header = ["file", "MB", "changed against fp32", "micro-F1", "macro-F1", "changed alone against in a batch",
               "largest difference of a probability", "texts/s", "× fp32"]  # fmt: skip
     print(f"{len(texts):,} validation texts, {repeats} repeats\n\n{markdown_table(header, lines)}")
-
-
-def texts_per_second(classifier: OnnxClassifier, texts: list[str]) -> float:
-    started = time.process_time()
-    classifier.predict(texts)
-    return len(texts) / (time.process_time() - started)
 
 
 if __name__ == "__main__":

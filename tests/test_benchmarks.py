@@ -9,8 +9,8 @@ from benchmarks.speed_table import speed_table
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
 JUDGE_A_RUN = (
-    "explanations", "first_token", "folded_pipeline", "int8", "onnx_parity", "precision", "threshold_speed",
-    "threshold_strategies",
+    "explanations", "first_token", "folded_pipeline", "int8", "onnx_parity", "precision", "roofline",
+    "threshold_speed", "threshold_strategies",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import pytest
 import run_audit
 import run_baseline
 import run_compare
+import run_corpus
 import run_evaluate
 import run_export
 import run_finetune
@@ -29,9 +30,9 @@ import run_search
 from utils.console import one_sentence_errors
 
 MAINS = {
-    "audit": run_audit.main, "baseline": run_baseline.main, "compare": run_compare.main, "evaluate": run_evaluate.main,
-    "export": run_export.main, "finetune": run_finetune.main, "inference": run_inference.main,
-    "push": run_push.main, "search": run_search.main,
+    "audit": run_audit.main, "baseline": run_baseline.main, "compare": run_compare.main, "corpus": run_corpus.main,
+    "evaluate": run_evaluate.main, "export": run_export.main, "finetune": run_finetune.main,
+    "inference": run_inference.main, "push": run_push.main, "search": run_search.main,
 }  # fmt: skip
 LONG = "x" * 300
 
@@ -69,7 +70,7 @@ def outcome(tmp_path, monkeypatch, capsys, baseline_run, finished_run, tiny_bert
             with one_sentence_errors(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 returned = MAINS[script](arguments)
-                status = returned if script == "inference" else 0
+                status = returned if script in ("inference", "corpus") else 0
         except SystemExit as error:
             status = error.code
         finally:
@@ -92,6 +93,7 @@ FINETUNE = "finetune --model_name_or_path TINY --dataset_name DATA --output_dir 
 AUDIT = "audit --baseline --dataset_name DATA --output_dir out"
 BASE = "baseline --dataset_name DATA --output_dir out --n_jobs 1"
 INFER = "inference --model BASELINE"
+CORPUS = "corpus --use_cpu --precision fp32 --model BASELINE --input DATA --output out"
 NUMBERS = ("nan", "inf", "-inf", "-1", "1e400", "many", "", "0x10", "1,5")
 ARGUMENTS = [
     *(f"{FINETUNE} --{name}={value}" for value in NUMBERS
@@ -140,6 +142,23 @@ ARGUMENTS = [
     *(f"inference --model BASELINE --input_file {name}" for name in (
         "LONG", "LONG.csv", "nowhere.csv", ".", "~no_such_user/x.csv", "x.xlsx", "nowhere.csv.gz",
     )),
+    *(f"{CORPUS} --{pair}" for pair in (
+        *(f"{name}={value}" for name in ("tasks", "workers", "cpus_per_task", "tasks_per_job")
+          for value in ("0", "-1", "1.5", "many", "nan", "")),
+        "tasks 99999999999999999999", "workers 99999999999999999999", "gpus_per_task 2", "mem_per_cpu_gb 0", "threshold nan",
+        "top_k 0", "precision fp64", "precision int8", "backend tf", "backend onnx", "text_column", "output_format docx",
+        "executor kubernetes", "executor ''", "executor slurm", "executor slurm --partition cpu --time ''",
+        "executor ray --time soon", "executor jobs", "partition cpu", "flavor t4", "address auto", "namespace me", "time 1",
+        "input ''", "input nowhere", "input LONG", "input ~no_such_user/x", "input nosuch://place", "input s3://", "input ://",
+        "input hf://", "input hf://datasets/me", "input file:///nowhere/at/all", "input_pattern *.xlsx", "input_pattern LONG",
+        "input_pattern /*", "input_pattern [", "input BASELINE/plots",
+        "output ''", "output LONG", "output ~no_such_user/x", "output DATA", "output DATA/out", "output DATA/train.csv", "output nosuch://x",
+        "output RUN", "output /proc/emotions", "output hf://datasets/me/mine", "output hf://datasets/me/mine --logging_dir out_logs",
+        "logging_dir LONG", "logging_dir DATA/train.csv", "logging_dir ~no_such_user/x", "logging_dir nosuch://x", "logging_dir /proc/logs",
+        "model ''", "model nowhere/at/all/on/it", "model LONG", "model ~no_such_user/x", "model DATA", "model TINY", "model me/mine@main",
+        "config nowhere.yaml", "config .", "config LONG", "config DATA/train.csv", "unknown 1", "worker 2", "resume",
+    )),
+    "corpus", "corpus --model BASELINE", "corpus --input DATA --output out", "corpus DATA out",
     *(f"{script} {pair}" for script in ("push", "evaluate", "export", "compare") for pair in (
         "", "nowhere", "LONG", "~no_such_user/x", ".", "DATA", "TINY", "RUN --unknown", "RUN RUN2",
     )),
@@ -164,6 +183,14 @@ def test_arguments(command, outcome):
     assert status == 2, said
     assert "hf_secret" not in said
     assert "no_such_user" not in command or "there is no user 'no_such_user'" in said
+
+
+def test_files_of_somebody_else_are_no_place_for_many_files(outcome, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "notes.txt").write_text("mine")
+    status, said = outcome(f"{CORPUS} --output theirs")
+    assert status == 2
+    assert "--output theirs is not empty (notes.txt)" in said
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------

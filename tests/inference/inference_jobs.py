@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 import traceback
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -135,7 +136,8 @@ def main() -> None:
     for line in sys.stdin:
         job = json.loads(line)
         if "--model" in job["arguments"]:
-            classifiers.load_classifier(job["arguments"][job["arguments"].index("--model") + 1], "cpu", "fp32")
+            model = Path(job["arguments"][job["arguments"].index("--model") + 1])
+            classifiers.load_classifier(model, "cpu", "torch", "fp32")  # as the scripts call it, which find it loaded
         if job.get("script") == "run_corpus":
             from utils.inference import executors
 

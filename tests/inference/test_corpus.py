@@ -222,7 +222,7 @@ def test_one_format_for_all_and_every_probability(job, arguments, whole, tmp_pat
     [
         (["--output", "IN/emotions"], "lies in the input"),
         (["--input", "nowhere"], "--input nowhere: there is no such folder."),
-        (["--workers", "0"], "--workers is 0; accepted: 1 or more."),
+        (["--workers", "0"], "--workers is 0; accepted: 1 to 1000000."),
         (["--partition", "cpu"], "--partition is for --executor slurm, not for local."),
         (["--executor", "slurm", "--partition", "cpu"], "--executor slurm needs --time."),
         (["--executor", "ray"], "--precision auto asks the machine that starts the job"),
@@ -341,7 +341,7 @@ exec "$@"
 }
 
 
-def test_slurm_runs_the_script_that_is_sent_to_it(arguments, whole, tmp_path):
+def test_slurm_runs_the_script_that_is_sent_to_it(arguments, whole, tmp_path, monkeypatch):
     """With an sbatch that runs it on the spot."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "queue").write_text("")
@@ -349,11 +349,10 @@ def test_slurm_runs_the_script_that_is_sent_to_it(arguments, whole, tmp_path):
         path = tmp_path / "bin" / name
         path.write_text(content.format(python=sys.executable, log=str(tmp_path / "log"), queue=tmp_path / "queue"))
         path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = ["run_corpus.py", "--config", "recipes/corpus/slurm.yaml", *arguments, "--partition", "cpu",
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    command = ["--config", str(ROOT / "recipes" / "corpus" / "slurm.yaml"), *arguments, "--partition", "cpu",
                "--tasks_per_job", "3", "--cpus_per_task", "1", "--output", str(tmp_path / "out")]  # fmt: skip
-    done = run_python(*command, env=environment)
-    assert done.returncode == 3, done.stderr
+    assert run_corpus.main(command) == 3
     script = (tmp_path / "log").read_text()
     assert "#SBATCH --array=0-1%2" in script
     assert "#SBATCH --partition=cpu" in script
@@ -361,9 +360,8 @@ def test_slurm_runs_the_script_that_is_sent_to_it(arguments, whole, tmp_path):
     report = json.loads((tmp_path / "out" / "manifest.json").read_text())["results"]
     assert report == json.loads((whole / "manifest.json").read_text())["results"]
     (tmp_path / "queue").write_text("77 cpu emotions R")
-    done = run_python(*command, env=environment)
-    assert done.returncode == 2
-    assert "Slurm's job 77 is at this: 6 tasks are finished" in done.stderr
+    with pytest.raises(InputError, match="Slurm's job 77 is at this: 6 tasks are finished"):
+        run_corpus.main(command)
 
 
 JOBS = """

@@ -46,7 +46,7 @@ class Input:
         Raises:
             InputError: there is no such place, or nothing in it that can be read.
         """
-        self.folder = get_datafolder(place)
+        self.folder = _folder("input", place)
         is_file = self.folder.fs.isfile(self.folder.path)
         if is_file:
             self.folder = DataFolder(self.folder.fs._parent(self.folder.path), fs=self.folder.fs)
@@ -74,16 +74,18 @@ class CorpusFolder:
 
     def __init__(self, output: str, logs: str | None = None):
         self.place = output
-        self.output = get_datafolder(output)
+        self.output = _folder("output", output)
         self.data = get_datafolder(f"{output.rstrip('/')}/data")
-        self.logs = get_datafolder(logs or f"{output.rstrip('/')}/logs")
+        self.logs = _folder("logging_dir", logs or f"{output.rstrip('/')}/logs")
 
     def claim(self) -> None:
         """Hold the job until it ends, where its logs are on a disk.
 
         Raises:
-            InputError: another process holds it, or the folder cannot be made.
+            InputError: another process holds it, the folder cannot be made, or it holds something else.
         """
+        if self.output.is_local() and self.logs.is_local() and not self.logs.fs.exists(self.logs.path):
+            self._require_room()  # before anything is made in a folder that may be somebody else's
         for folder in (self.output, self.logs):
             if folder.is_local():
                 path = Path(folder.resolve_paths(""))
@@ -216,6 +218,16 @@ class CorpusFolder:
             return None
         except ValueError:
             return None  # cut off by a kill; its task is not finished
+
+
+def _folder(argument: str, place: str) -> DataFolder:
+    try:
+        folder = get_datafolder(place)
+    except (ValueError, ImportError) as error:  # no such protocol, or its package is missing
+        raise InputError(f"--{argument} {place} cannot be reached ({str(error).rstrip('.')}).") from error
+    if on_hub(folder) and "/" not in folder.path.strip("/"):
+        raise InputError(f"--{argument} {place} names no repository; accepted: hf://datasets/USER/NAME, for example.")
+    return folder
 
 
 def on_hub(folder: DataFolder) -> bool:

@@ -19,6 +19,7 @@ from utils.machine import bf16_pays
 from utils.model import integrity
 from utils.model.folding import folded_thresholds, stored_thresholds
 from utils.model.head import label_list, output_layer
+from utils.model.last_layer import compute_first_token_only
 from utils.model.loading import know_padding, load_saved_model, load_tokenizer, read_config, unloadable
 from utils.progress import OnRows, no_progress
 from utils.run_folder import BASELINE_FILE, CONFIG_FILE, ONNX_FILES, THRESHOLDS_FILE, RunFolder, files_to_load
@@ -203,17 +204,29 @@ def load_classifier(
         InputError: there is no such model, it does not classify with several labels, or its files contradict each
             other.
     """
+    return _load_whole(name, device, backend, precision, trust_remote_code, to_answer=True)
+
+
+def _load_whole(
+    name: str | Path, device: str | torch.device, backend: str, precision: str, trust_remote_code: bool, to_answer: bool
+) -> tuple[Classifier, np.ndarray]:
     precision = settle_precision(precision, backend, on_cpu=torch.device(device).type == "cpu")
     folder = model_folder(str(name), backend, precision)
     while True:
         state = RunFolder(folder).state()
-        loaded = _load(str(name), folder, device, backend, precision, trust_remote_code)
+        loaded = _load(str(name), folder, device, backend, precision, trust_remote_code, to_answer)
         if RunFolder(folder).state() == state:  # else the model was changed while its files were read
             return loaded
 
 
 def _load(
-    name: str, folder: Path, device: str | torch.device, backend: str, precision: str, trust_remote_code: bool
+    name: str,
+    folder: Path,
+    device: str | torch.device,
+    backend: str,
+    precision: str,
+    trust_remote_code: bool,
+    to_answer: bool,
 ) -> tuple[Classifier, np.ndarray]:
     classifier: Classifier
     if (folder / BASELINE_FILE).is_file():
@@ -235,6 +248,8 @@ def _load(
         else:
             tokenizer = load_tokenizer(str(folder), trust_remote_code)
             model = load_saved_model(name, folder, trust_remote_code)
+            if to_answer:
+                compute_first_token_only(model)
             classifier = EncoderClassifier(model, tokenizer, precision).to(device)
     return classifier, np.array([stored.get(label, 0.5) for label in classifier.labels])
 
@@ -242,8 +257,8 @@ def _load(
 def load_encoder(
     run: RunFolder, device: str | torch.device = "cpu", trust_remote_code: bool = False
 ) -> EncoderClassifier:
-    """The encoder that a run has saved, in fp32; see `load_classifier`."""
-    classifier, _ = load_classifier(run.path, device, trust_remote_code=trust_remote_code)
+    """The encoder that a run has saved, in fp32, and every token of its last layer; see `load_classifier`."""
+    classifier, _ = _load_whole(run.path, device, "torch", "fp32", trust_remote_code, to_answer=False)
     if not isinstance(classifier, EncoderClassifier):
         raise InputError(f"{run} holds a baseline; only encoders are exported or folded.")
     return classifier

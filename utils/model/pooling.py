@@ -51,7 +51,7 @@ def pool_by_mean(model: PreTrainedModel, share: float = 1.0) -> None:
         model.config.classifier_pooling = "mean"
         return
     layers = _layers(model)
-    batch = _batch(model)
+    batch = random_batch(model)
     before = _states(model, batch)
     layer = copy.deepcopy(layers[-1])
     parts: list[Any] = [layer.get_submodule(path) for path in _paths(model, layer)]
@@ -85,7 +85,7 @@ def _layers(model: PreTrainedModel) -> nn.ModuleList:
     raise _unknown(model)
 
 
-def _batch(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def random_batch(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Two rows of random tokens, the second padded; drawn apart, so that no other random number changes."""
     padding = model.config.pad_token_id or 0
     kinds = getattr(model.config, "vocab_size", None) or 256  # CANINE reads characters

@@ -5,7 +5,7 @@ neighbours and padding change a text's answer. Here each token has a scale of it
 is left is rounding in fp32: where it differs between two batches, an activation can be rounded to another integer, and
 every layer makes more of that. So all that comes before an integer product must be the same to the last bit:
 
-- The softmax adds up in an order that depends on the padded length: it is computed in double precision.
+- A softmax adds up in an order that depends on the padded length: here it adds whole numbers, whose sum fp32 holds.
 - In the last layer only the first token is computed (see `first_token`), by products of one row, whose order depends on
   the length as well. Its products, as those of the head, are computed in fp32, with the same int8 weights.
 
@@ -21,12 +21,17 @@ MIN_TABLE = 10_000  # numbers in an embedding; of smaller ones, int8 saves nothi
 MAX_LOSS = 0.02
 # CPUs without VNNI add two neighbouring products in 16 bits: 255 · (127 + 1) fits, the 1 being for rounding.
 MAX_SUM_OF_PAIR = 127
+# Steps of a softmax's largest exponential: 512 times as many are 2²⁴, as far as fp32 counts one by one. The int8
+# products around it are coarser by far.
+EXPONENTIALS = 2**15
+
+Tokens = tuple[ir.Value, ir.Value, ir.Value]  # see `_Build._quantised`
 
 
 def quantise(model: ir.Model) -> None:
     """Put int8 weights into the matrix products and embeddings, in place; the output layer, a Gemm, stays as it is."""
     graph = model.graph
-    tokens: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]] = {}  # several products read the same activations
+    tokens: dict[ir.Value, Tokens] = {}  # several products read the same activations
     for node in list(graph):
         weights = _weights(node)
         build = _Build(graph, node)
@@ -84,9 +89,13 @@ class _Build:
         self.given = [value for value in node.inputs if value is not None]
 
     def softmax(self) -> None:
-        double = self._op("Cast", [self.given[0]], to=ir.DataType.DOUBLE)
-        shares = self._op("Softmax", [double], axis=self.node.attributes.get_int("axis", -1))
-        self._replace(self._op("Cast", [shares], to=ir.DataType.FLOAT))
+        """Of exponentials that are rounded to multiples of 1/`EXPONENTIALS`: their sum is exact in any order."""
+        scores, axis = self.given[0], self.node.attributes.get_int("axis", -1)
+        along = self._constant(np.array([axis]), f"softmax_axis_{axis}")
+        below = self._op("Sub", [scores, self._op("ReduceMax", [scores, along])])
+        steps = self._constant(np.array(EXPONENTIALS, np.float32), "exponentials")
+        shares = self._op("Round", [self._op("Mul", [self._op("Exp", [below]), steps])])
+        self._replace(self._op("Div", [shares, self._op("ReduceSum", [shares, along])]))
 
     def embedding(self, table: np.ndarray) -> None:
         largest = np.abs(table).max(axis=1, keepdims=True)
@@ -105,35 +114,49 @@ class _Build:
         ]
         self._replace(self._op("MatMul", [self.given[0], self._sum(parts)]))
 
-    def integer_product(self, weights: np.ndarray, tokens: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]]) -> None:
-        """x = least + scale · q for each token, so that x · W = scale · q · W + least · (sums of W's columns)."""
+    def integer_product(self, weights: np.ndarray, tokens: dict[ir.Value, Tokens]) -> None:
+        """With x = scale · q + least for each token, x · W + b = scale · (q · W) + (least, 1) · (W's column sums, b).
+
+        The passes over what comes of the integers take as long as their product: there are as few as possible.
+        """
         given = self.given[0]
         if given not in tokens:
             tokens[given] = self._quantised(given, len(weights))
-        integers, scale, least = tokens[given]
-        parts = []
+        integers, scale, least_and_one = tokens[given]
+        parts, sums = [], np.zeros(weights.shape[1])
         for matrix, scales in int8_columns(weights):
-            product = self._op(
-                "Cast", [self._op("MatMulInteger", [integers, self._constant(matrix)])], to=ir.DataType.FLOAT
-            )
-            product = self._op("Mul", [self._op("Mul", [product, self._constant(scales)]), scale])
-            sums = (matrix.sum(axis=0, dtype=np.int64) * scales.astype(np.float64)).astype(np.float32)
-            parts.append(self._op("Add", [product, self._op("Mul", [least, self._constant(sums)])]))
-        self._replace(self._sum(parts))
+            product = self._op("MatMulInteger", [integers, self._constant(matrix)])
+            scaled = self._op("DequantizeLinear", [product, scale], axis=0)
+            parts.append(self._op("Mul", [scaled, self._constant(scales)]))
+            sums += matrix.sum(axis=0, dtype=np.int64) * scales.astype(np.float64)
+        last, bias = self._with_bias()
+        added = self._constant(np.stack([sums, np.zeros_like(sums) if bias is None else bias]).astype(np.float32))
+        rows = self._op("Gemm", [least_and_one, added, self._sum(parts)])
+        shape = self._op("Concat", [self._op("Shape", [given], end=-1), self._sizes(weights.shape[1])], axis=0)
+        self._replace(self._op("Reshape", [rows, shape]), last)
 
-    def _quantised(self, value: ir.Value, units: int) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """A token's units as uint8, and its scale and least unit, of shape (texts, tokens, 1)."""
+    def _with_bias(self) -> tuple[ir.Node, np.ndarray | None]:
+        """The node that adds a bias to what this one computes, and that bias; where there is none, this node."""
+        uses = list(self.node.outputs[0].uses())
+        if len(uses) == 1 and uses[0].node.op_type == "Add":
+            other = uses[0].node.inputs[1 - uses[0].idx]
+            if other is not None and other.const_value is not None and len(other.const_value.shape) == 1:
+                return uses[0].node, other.const_value.numpy()
+        return self.node, None
+
+    def _quantised(self, value: ir.Value, units: int) -> Tokens:
+        """Of a value of shape (texts, tokens, units), a row for each token of each text: its units as uint8, its scale,
+        of shape (rows,), and its least unit beside a one, of shape (rows, 2)."""
         last = self._constant(np.array([-1]), "last_axis")
-        least = self._op("ReduceMin", [value, last])
-        span = self._op("Sub", [self._op("ReduceMax", [value, last]), least])
+        rows = self._op("Reshape", [value, self._constant(np.array([-1, units]), f"rows_of_{units}")])
+        least = self._op("ReduceMin", [rows, last])
+        span = self._op("Sub", [self._op("ReduceMax", [rows, last]), least])
         scale = self._op("Mul", [span, self._constant(np.array(1 / 255, np.float32), "per_step")])
         scale = self._op("Max", [scale, self._constant(np.array(1e-12, np.float32), "least_scale")])
-        # QuantizeLinear takes a scale for each row of a matrix.
-        rows = self._op(
-            "Reshape", [self._op("Sub", [value, least]), self._constant(np.array([-1, units]), f"rows_of_{units}")]
-        )
-        integers = self._op("QuantizeLinear", [rows, self._op("Reshape", [scale, last])], axis=0)
-        return self._op("Reshape", [integers, self._op("Shape", [value])]), scale, least
+        scale = self._op("Reshape", [scale, last])
+        integers = self._op("QuantizeLinear", [self._op("Sub", [rows, least]), scale], axis=0)
+        one = [self._constant(np.array([0, 0, 0, 1]), "one_more"), self._constant(np.array(1, np.float32), "one")]
+        return integers, scale, self._op("Pad", [least, *one])
 
     def _sum(self, parts: list[ir.Value]) -> ir.Value:
         return parts[0] if len(parts) == 1 else self._op("Add", parts)
@@ -153,9 +176,15 @@ class _Build:
             self.graph.register_initializer(value)
         return self.graph.initializers[name]
 
-    def _replace(self, output: ir.Value) -> None:
-        before = self.node.outputs[0]
+    def _sizes(self, *sizes: int) -> ir.Value:
+        return self._constant(np.array(sizes), f"sizes_{sizes}")
+
+    def _replace(self, output: ir.Value, last: ir.Node | None = None) -> None:
+        """Put `output` in the place of the node's, or of that of `last`, which alone reads the node."""
+        before = (last or self.node).outputs[0]
         output.shape, output.type = before.shape, before.type
         ir.convenience.replace_all_uses_with(before, output, replace_graph_outputs=True)
         output.name, before.name = before.name, None
+        if last and last is not self.node:
+            self.graph.remove(last, safe=True)
         self.graph.remove(self.node, safe=True)
