@@ -1,4 +1,4 @@
-"""Train the baseline: TF-IDF and one logistic regression per emotion, in seconds on a laptop.
+"""Train the baseline: TF-IDF and one logistic regression per label, in seconds on a laptop.
 
     python run_baseline.py                                                  # GoEmotions from the Hub
     python run_baseline.py --max_train_samples 2000 --max_eval_samples 200 --output_dir outputs/baseline_2000

@@ -1,4 +1,4 @@
-"""Fine-tune an encoder to name the emotions in a comment: several of 28, or none.
+"""Fine-tune an encoder to give texts their labels: one, several or none of GoEmotions' 28, or of your own.
 
     accelerate launch run_finetune.py                                       # bert-base-uncased on GoEmotions
     accelerate launch run_finetune.py --config recipes/demo_subset_bert.yaml

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import re
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -444,6 +445,7 @@ def serve() -> Iterator[Hub]:
 
 
 if __name__ == "__main__":
+    ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter).parse_args()
     with serve() as running:
         print(f"export HF_ENDPOINT={running.url} HF_TOKEN=writer HF_HUB_DISABLE_XET=1", flush=True)
         with suppress(KeyboardInterrupt):

@@ -103,11 +103,24 @@ def test_data_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch, wa
 def test_only_the_first_twenty_problems_are_listed(tmp_path):
     (tmp_path / "emotions.txt").write_text("\n".join(GO_EMOTIONS))
     write(tmp_path, ".tsv", "validation")
-    write(tmp_path, ".tsv", "train", rows=[("text", [99])] * 50)
+    write(tmp_path, ".tsv", "train", rows=[("text", [100 + i]) for i in range(50)])
     with pytest.raises(InputError, match="50 problem") as caught:
         load_splits(DataArguments(str(tmp_path)))
     assert str(caught.value).count("outside 0 to 27") == 20
     assert "30 more" in str(caught.value)
+
+
+def test_the_same_problem_of_many_rows_is_said_once(tmp_path):
+    (tmp_path / "emotions.txt").write_text("\n".join(GO_EMOTIONS))
+    write(tmp_path, ".tsv", "validation")
+    write(tmp_path, ".tsv", "train", rows=[("text", [99])] * 50 + [("text", [98])] * 2)
+    with pytest.raises(InputError) as caught:
+        load_splits(DataArguments(str(tmp_path)))
+    _, *lines = str(caught.value).splitlines()
+    assert lines[0].endswith(
+        "train.tsv line 1: label id 99 is outside 0 to 27; 49 more alike: train.tsv line 2, train.tsv line 3, …"
+    )
+    assert [line.split(":")[0].split()[-1] for line in lines[1:]] == ["51", "52"]
 
 
 def test_unlabelled_rows_are_taken_only_when_asked(tmp_path):

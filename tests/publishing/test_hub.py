@@ -299,7 +299,7 @@ def test_a_server_error_or_a_cut_connection_that_lasts(run, tmp_path):
             hub.faults.clear()
             hub.log.clear()
             arrived = len(hub.blobs)
-            done = on_hub(hub, folder, *shlex.split(error.split("this continues: python ")[1]))
+            done = on_hub(hub, folder, *shlex.split(error.split("this continues: ")[1])[1:])
             assert done.returncode == 0, done.stderr[-2000:]
             assert len(hub.commits) == 1
             uploads = [line for line in hub.log if line.startswith("PUT /blobs")]
@@ -395,6 +395,6 @@ def test_a_push_that_fails_after_training_loses_nothing(hub, finetune, tmp_path)
     assert "HTTP 500" in error
     assert (folder / "all_results.json").is_file()
     hub.faults.clear()
-    done = on_hub(hub, tmp_path, *shlex.split(error.split("this continues: python ")[1]))
+    done = on_hub(hub, tmp_path, *shlex.split(error.split("this continues: ")[1])[1:])
     assert done.returncode == 0, done.stderr[-2000:]
     assert 'model="user/late"' in hub.files("user/late")["README.md"].decode()

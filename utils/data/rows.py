@@ -32,6 +32,7 @@ TEXT_NAMES = ("text", "sentence", "comment", "comment_text", "content", "review"
 LABEL_NAMES = ("labels", "label", "emotions", "emotion", "categories", "category", "tags", "tag", "classes", "class",
                "targets", "target", "topics", "topic", "intents", "intent")  # fmt: skip
 REPORTED_PROBLEMS = 20
+ALIKE = 3  # places that are named of rows with the same problem
 HEADER_ROWS = 50  # from which a TSV's columns are known, where its first line may be a header or a row
 csv.field_size_limit(2**31 - 1)  # a comment may be longer than the 131,072 characters that csv allows
 
@@ -81,11 +82,26 @@ def read_rows(path: Path, file: BinaryIO | None = None, text_column: str = "text
 
 
 def refuse_rows(where: str, problems: Sequence[str]) -> None:
-    """Raise `InputError` if rows have problems, with the first of them; `where` names what the rows are of."""
-    if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:REPORTED_PROBLEMS])
-        more = f"\n  … and {len(problems) - REPORTED_PROBLEMS} more" if len(problems) > REPORTED_PROBLEMS else ""
-        raise InputError(f"{where} has {len(problems)} problem(s); nothing was trained:\n{shown}{more}")
+    """Raise `InputError` if rows have problems, with the first of them; `where` names what the rows are of.
+
+    Args:
+        problems: "place: what is wrong"; where the same is wrong with many rows, it is said once.
+    """
+    if not problems:
+        return
+    places: dict[str, list[str]] = {}
+    for problem in problems:
+        place, _, wrong = problem.partition(": ")
+        places.setdefault(wrong, []).append(place)
+    lines = []
+    for wrong, found in places.items():
+        if len(found) > ALIKE:
+            lines.append(f"{found[0]}: {wrong}; {len(found) - 1:,} more alike: {', '.join(found[1:ALIKE])}, …")
+        else:
+            lines += [f"{place}: {wrong}" for place in found]
+    shown = "\n".join(f"  {line}" for line in lines[:REPORTED_PROBLEMS])
+    more = f"\n  … and {len(lines) - REPORTED_PROBLEMS} more" if len(lines) > REPORTED_PROBLEMS else ""
+    raise InputError(f"{where} has {len(problems):,} problem(s); nothing was trained:\n{shown}{more}")
 
 
 def stream_kind(file: BinaryIO, text_column: str) -> str:

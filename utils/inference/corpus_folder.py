@@ -225,7 +225,8 @@ def _folder(argument: str, place: str) -> DataFolder:
         folder = get_datafolder(place)
     except (ValueError, ImportError) as error:  # no such protocol, or its package is missing
         raise InputError(f"--{argument} {place} cannot be reached ({str(error).rstrip('.')}).") from error
-    if on_hub(folder) and "/" not in folder.path.strip("/"):
+    parts = folder.path.strip("/").split("/")
+    if on_hub(folder) and len(parts) < (3 if parts[0] in ("datasets", "spaces", "models", "buckets") else 2):
         raise InputError(f"--{argument} {place} names no repository; accepted: hf://datasets/USER/NAME, for example.")
     return folder
 

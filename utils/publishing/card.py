@@ -260,7 +260,7 @@ def _answer(record: Mapping[str, Any], thresholds: Mapping[str, Any]) -> dict[st
 
 def _sureness(results: Mapping[str, float], split: str) -> dict[str, str]:
     """The scores that the card begins with, as a reader without the terms needs them."""
-    said = {name: f"{100 * results[f'{split}_{name}_micro']:.0f}\u00a0%" for name in ("precision", "recall")}
+    said = {name: f"{100 * results[f'{split}_{name}_micro']:.0f} %" for name in ("precision", "recall")}
     for key in ("f1_micro", "f1_macro"):
         low, high = results.get(f"{split}_{key}_ci_low"), results.get(f"{split}_{key}_ci_high")
         interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
