@@ -168,7 +168,7 @@ def test_the_cure(finetune_arguments, tmp_path, capsys):
     assert ours["eval_f1_micro"] > 0
     output = capsys.readouterr().out
     assert "micro-F1 at 0.5" in output
-    assert "at its best threshold" in output
+    assert "micro-F1 at 0.5  at its best threshold" in output
 
 
 def test_an_existing_run_is_never_overwritten_unasked(finished_run, finetune_arguments, baseline_run, small_data):
