@@ -16,11 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from utils.command_line import command, in_steps, out_of_range, refuse, without_options
+from utils.command_line import (
+    command,
+    in_steps,
+    name_or_place,
+    out_of_range,
+    plain_parser,
+    refuse,
+    without_options,
+)
 from utils.console import one_sentence_errors, say
 from utils.locks import one_job
 from utils.machine import is_main_process, leave_together
-from utils.recipe import as_tokens
+from utils.recipe import as_tokens, read_recipe
 
 RECIPE = str(Path(__file__).parent / "recipes" / "bert_base.yaml")
 SPLITS = ("train", "validation", "test")
@@ -44,12 +52,10 @@ class AuditArguments:
 
     _argument_group_name: ClassVar[str] = "audit"
 
-    folds: int = field(default=5, metadata={"help": "models that share the judging; each learns from all other folds"})
-    baseline: bool = field(
-        default=False, metadata={"help": "judge by TF-IDF and logistic regression, in seconds, in place of the encoder"}
-    )
+    folds: int = field(default=5, metadata={"help": "models that share the judging of the rows"})
+    baseline: bool = field(default=False, metadata={"help": "judge by TF-IDF and logistic regression, in seconds"})
     judge: list[str] | None = field(
-        default=None, metadata={"help": "further opinions: models trained on other labels of the same names"}
+        default=None, metadata={"help": "finished models that have learned from other data"}
     )
     audit_splits: list[str] = field(
         default_factory=lambda: ["train"], metadata={"help": "what is judged: train, validation, test"}
@@ -83,6 +89,19 @@ def next_steps(folder: Path, script: str, same: list[str], corrections: list[str
         "save the corrections there as": str(corrected),
         "train with them": command(script, *same, *further),
     }
+
+
+def as_training(argv: list[str]) -> list[str]:
+    """What an audit was told of data and training; a recipe that also says how to audit is written out."""
+    first = plain_parser("")
+    first.add_argument("--config", type=name_or_place)
+    config = first.parse_known_args(argv)[0].config
+    recipe = read_recipe(config) if config else {}
+    asked = without_options(argv, OF_AN_AUDIT)
+    if recipe.keys() & set(OF_AN_AUDIT) <= {"output_dir"}:
+        return asked
+    training = {key: value for key, value in recipe.items() if key not in OF_AN_AUDIT}
+    return ["--config=", *as_tokens(training), *without_options(asked, ("config",))]  # in place of the default recipe
 
 
 @one_job()
@@ -170,7 +189,7 @@ def main(argv: list[str] | None = None) -> Path:
             data = as_recipe(data_args) | ({"seed": args.seed} if args.seed != 42 else {})
             script, same = "run_baseline.py", as_tokens(data)
         else:
-            script, same = "run_finetune.py", without_options(sys.argv[1:] if argv is None else argv, OF_AN_AUDIT)
+            script, same = "run_finetune.py", as_training(sys.argv[1:] if argv is None else argv)
         steps = next_steps(folder, script, without_options(same, ("corrections",)), corrections)
         say(f"\nEverything is in {folder}. Next:\n{in_steps(steps)}")
     leave_together()

@@ -232,12 +232,13 @@ def test_help_has_examples_first_then_groups_of_short_entries_with_defaults(scri
         assert len(meaning.strip().splitlines()) in (1, 2, 3), entry
     long = [entry for entry in entries if len(entry.split("\n\n")[0].splitlines()) > 3]
     assert not long
+    assert len(text.splitlines()) < 110
 
 
 def test_help_shows_the_recipes_defaults_and_points_at_what_it_leaves_out(monkeypatch, capsys):
     text = " ".join(help_of("run_finetune", monkeypatch, capsys).split())
-    assert "dropout (default: 42)" in text
-    assert "folder for the results (default: outputs/bert_base)" in text
+    assert "of every draw (default: 42)" in text
+    assert "folder of the results (default: outputs/bert_base)" in text
     assert "--label_names VALUE" in text
     assert "--fsdp_config" not in text
     assert "transformers.TrainingArguments" in text

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -43,28 +44,28 @@ GROUPS = {
         "model_name_or_path", "pooling", "max_seq_length", "init_head_bias", "trust_remote_code", "export_onnx",
     ),
     "training": (
-        "num_train_epochs", "learning_rate", "head_learning_rate", "per_device_train_batch_size",
-        "gradient_accumulation_steps", "weight_decay", "warmup_steps", "class_weights", "teacher", "teacher_weight",
-        "early_stopping_patience", "precision", "use_cpu", "seed", "resume_from_checkpoint", "report_to",
+        "num_train_epochs", "learning_rate", "head_learning_rate", "per_device_train_batch_size", "class_weights",
+        "teacher", "teacher_weight", "early_stopping_patience", "precision", "seed", "resume_from_checkpoint",
     ),
     "decision": ("threshold_strategy", "threshold_metric", "calibration", "fold_thresholds"),
     "output, model card and Hub": (
         "output_dir", "overwrite_output_dir", "card_title", "language", "license", "push_to_hub", "hub_model_id",
-        "hub_private_repo", "hub_revision", "overwrite_repo",
+        "hub_private_repo", "overwrite_repo",
     ),
 }  # fmt: skip
+HELP_POSITION = 36  # the column in which their meanings stand, behind names such as --per_device_train_batch_size
 _LISTED = {name for names in GROUPS.values() for name in names}
 # What those of transformers mean here, where its own words are long, or mean more than happens here.
 _MEANINGS = {
-    "output_dir": "folder for the results",
-    "num_train_epochs": "times that the model sees each comment",
-    "learning_rate": "of the encoder, at its highest",
+    "output_dir": "folder of the results",
+    "num_train_epochs": "passes over train",
+    "learning_rate": "of the encoder, at its peak",
     "per_device_train_batch_size": "comments in a batch",
     "gradient_accumulation_steps": "batches that make up one step",
     "use_cpu": "do not use a GPU",
-    "resume_from_checkpoint": "go on with the newest whole checkpoint of output_dir, or the one given",
+    "resume_from_checkpoint": "go on, from the newest one or from VALUE",
     "push_to_hub": "publish the finished run, in one commit",
-    "hub_model_id": "name or user/name of the repository (unset: the name of output_dir)",
+    "hub_model_id": "name or user/name (unset: output_dir's name)",
     "hub_private_repo": "create the repository as private",
     "hub_revision": "the branch to push to (unset: main)",
 }
@@ -93,50 +94,26 @@ EPOCH_METRICS = (
 class DataArguments:
     """Which comments, and how many of them."""
 
-    dataset_name: str = field(
-        default=HUB_DATASET, metadata={"help": "a dataset id on the Hub, a local folder or file, or `demo`"}
-    )
-    dataset_config_name: str | None = field(
-        default=None, metadata={"help": "the Hub dataset's configuration (GoEmotions: simplified)"}
-    )
-    text_column: str | None = field(
-        default=None, metadata={"help": "the column that holds the text (unset: `text`, or another usual name)"}
-    )
-    label_column: str | None = field(
-        default=None, metadata={"help": "the column that holds the labels (unset: `labels`, or another usual name)"}
-    )
-    label_columns: str | None = field(
-        default=None, metadata={"help": "columns of zeros and ones, one for each label: A,B,C"}
-    )
-    label_separator: str | None = field(
-        default=None, metadata={"help": "what joins several labels in one cell of text (unset: a comma)"}
-    )
-    label_names: str | None = field(
-        default=None, metadata={"help": "names of ids: a file with one a line, A,B,C, or go_emotions"}
-    )
+    dataset_name: str = field(default=HUB_DATASET, metadata={"help": "Hub id, folder, file, or `demo`"})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "configuration of a Hub dataset"})
+    text_column: str | None = field(default=None, metadata={"help": "column of texts (unset: text, comment …)"})
+    label_column: str | None = field(default=None, metadata={"help": "column of labels (unset: labels, tags …)"})
+    label_columns: str | None = field(default=None, metadata={"help": "0/1 columns, one for each label: A,B,C"})
+    label_separator: str | None = field(default=None, metadata={"help": "what joins labels in a cell (unset: a comma)"})
+    label_names: str | None = field(default=None, metadata={"help": "names of ids: A,B,C, a file, or go_emotions"})
     validation_share: float | None = field(
         default=None,
-        metadata={"help": "share of train to validate on, where the dataset has no validation split (a file: 0.1)"},
+        metadata={"help": "share of train, if that split is missing"},
     )
-    test_share: float | None = field(
-        default=None, metadata={"help": "share of train to test on, where the dataset has no test split (a file: 0.1)"}
-    )
-    max_train_samples: int | None = field(
-        default=None, metadata={"help": "train on a label-stratified subset of this size (unset: all rows)"}
-    )
-    max_eval_samples: int | None = field(
-        default=None, metadata={"help": "evaluate on a label-stratified subset of validation (unset: all rows)"}
-    )
+    test_share: float | None = field(default=None, metadata={"help": "share of train, if that split is missing"})
+    max_train_samples: int | None = field(default=None, metadata={"help": "a label-stratified subset of train"})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "a label-stratified subset of validation"})
     taxonomy: Literal["ekman", "sentiment"] | None = field(
-        default=None, metadata={"help": "train on the paper's 7 Ekman or 4 sentiment groups instead of the 28 emotions"}
+        default=None, metadata={"help": "groups in place of GoEmotions' labels"}
     )
-    allow_unlabelled: bool = field(default=False, metadata={"help": "accept rows without labels, as all-zero targets"})
-    corrections: list[str] | None = field(
-        default=None, metadata={"help": "files of corrected labels, saved from an audit's report.html: for train"}
-    )
-    correct_validation: bool = field(
-        default=False, metadata={"help": "apply the corrections to validation as well; to test never"}
-    )
+    allow_unlabelled: bool = field(default=False, metadata={"help": "accept rows without labels"})
+    corrections: list[str] | None = field(default=None, metadata={"help": "corrected labels of train, from an audit"})
+    correct_validation: bool = field(default=False, metadata={"help": "correct validation too; test never"})
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -158,23 +135,19 @@ class DataArguments:
 class ModelArguments:
     """The encoder, and what becomes of it after training."""
 
-    model_name_or_path: str = field(
-        default="bert-base-uncased", metadata={"help": "a model id on the Hub, a folder, or `minilm`"}
-    )
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "run code that the model's repository brings along; read it first"}
-    )
+    model_name_or_path: str = field(default="bert-base-uncased", metadata={"help": "Hub id, folder, or `minilm`"})
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code of the model's repository"})
     pooling: Literal["first_token", "mean"] = field(
         default="first_token",
-        metadata={"help": "a new classifier reads the first token, or the mean over all (sentence encoders)"},
+        metadata={"help": "what a new classifier reads; mean: for sentence encoders"},
     )
     calibration: Literal["none", "temperature", "platt"] = field(
-        default="none", metadata={"help": "calibrate the probabilities on validation, inside the model"}
+        default="none", metadata={"help": "of the probabilities on validation, in the model"}
     )
     fold_thresholds: bool = field(
-        default=True, metadata={"help": "move the thresholds into the model, so that 0.5 is right in every client"}
+        default=True, metadata={"help": "move them into the model, so that 0.5 is right in every client"}
     )
-    export_onnx: bool = field(default=True, metadata={"help": "also write the model as ONNX, in fp32 and int8"})
+    export_onnx: bool = field(default=True, metadata={"help": "write the model as ONNX too, fp32 and int8"})
 
 
 @dataclass
@@ -183,10 +156,10 @@ class ThresholdArguments:
 
     threshold_strategy: Literal["fixed", "global", "per_label", "expected_f1"] = field(
         default="expected_f1",
-        metadata={"help": "0.5, one threshold for all labels, one a label, or one a label that overfits less"},
+        metadata={"help": "0.5, one for all labels, one a label, or one a label that overfits less"},
     )
     threshold_metric: Literal["f1_micro", "f1_macro"] = field(
-        default="f1_micro", metadata={"help": "what the thresholds maximise on validation"}
+        default="f1_micro", metadata={"help": "what they maximise on validation"}
     )
 
 
@@ -194,9 +167,7 @@ class ThresholdArguments:
 class OutputArguments:
     """Where results go."""
 
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "replace the run that output_dir already holds"}
-    )
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace the run that it holds"})
 
     def open_run(self, output_dir: str | None, *inputs: str, resume: bool = False) -> RunFolder:
         """The folder for a new run, or of the one to be resumed, which reads `inputs`; see `RunFolder.create`."""
@@ -207,12 +178,8 @@ class OutputArguments:
 class CardArguments:
     """What the model card says that neither the data nor the scores tell; unset, it says nothing about it."""
 
-    language: list[str] | None = field(
-        default=None, metadata={"help": "of the texts, for the card: codes such as en or de"}
-    )
-    license: str | None = field(
-        default=None, metadata={"help": "of the model, for the card: the Hub's name of it, such as cc-by-4.0"}
-    )
+    language: list[str] | None = field(default=None, metadata={"help": "of the texts, for the card: en, de …"})
+    license: str | None = field(default=None, metadata={"help": "of the model, for the card: mit, cc-by-4.0 …"})
     card_title: str | None = field(default=None, metadata={"help": "the card's title"})
 
     def __post_init__(self) -> None:
@@ -236,33 +203,27 @@ class FinetuneArguments(TrainingArguments):
     arguments are made; nothing changes them afterwards.
     """
 
-    max_seq_length: int = field(default=128, metadata={"help": "training comments are cut to this many tokens"})
-    head_learning_rate: float | None = field(
-        default=None, metadata={"help": "learning rate of the classifier, which starts cold (unset: learning_rate)"}
-    )
+    max_seq_length: int = field(default=128, metadata={"help": "tokens of a training comment"})
+    head_learning_rate: float | None = field(default=None, metadata={"help": "of the classifier"})
     init_head_bias: bool = field(
-        default=True, metadata={"help": "start the classifier's bias at the log-odds of the label frequencies"}
+        default=True, metadata={"help": "start the classifier's bias at the label frequencies"}
     )
     teacher: list[str] | None = field(
         default=None,
-        metadata={"help": "finished runs or audits whose probabilities of the training comments soften the targets"},
+        metadata={"help": "finished runs or audits whose probabilities soften the targets"},
     )
-    teacher_weight: float = field(
-        default=0.5, metadata={"help": "share of the teachers in the targets, from 0 to 1; gold labels have the rest"}
-    )
+    teacher_weight: float = field(default=0.5, metadata={"help": "their share of the targets, 0 to 1"})
     class_weights: Literal["none", "balanced"] = field(
         default="none",
-        metadata={"help": "balanced: in the loss, each label's positives weigh as much as its negatives"},
+        metadata={"help": "balanced: positives weigh as much as negatives"},
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "stop after this many evaluations without a better one (unset: never)"}
+        default=None, metadata={"help": "evaluations without gain (unset: never)"}
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
-        default="auto", metadata={"help": "of training; auto: bf16 where the hardware has it and is faster for it"}
+        default="auto", metadata={"help": "auto: bf16 where the hardware is faster for it"}
     )
-    overwrite_repo: bool = field(
-        default=False, metadata={"help": "with push_to_hub: replace another model in that repository"}
-    )
+    overwrite_repo: bool = field(default=False, metadata={"help": "replace another model in that repository"})
 
     weight_decay: float = field(default=0.01, metadata={"help": "of AdamW; biases and normalisations do not decay"})
     warmup_steps: float = field(default=0.1, metadata={"help": "steps of linear warm-up; below 1, a share of all"})
@@ -281,7 +242,7 @@ class FinetuneArguments(TrainingArguments):
         default_factory=lambda: ["none"],
         metadata={"help": "tensorboard, trackio, wandb …: who is told of the training, in output_dir/logs"},
     )
-    seed: int = field(default=42, metadata={"help": "of subsets, initialisation, order and dropout"})
+    seed: int = field(default=42, metadata={"help": "of every draw"})
     # The Trainer's: which of its inputs are labels, as it finds out by itself. Here the name has another meaning.
     label_names: list[str] | None = field(default=None, init=False)
 
@@ -471,11 +432,11 @@ class Parser(HfArgumentParser):
             list(dataclass_types),
             description=description,
             allow_abbrev=False,
-            formatter_class=HelpFormatter,
+            formatter_class=partial(HelpFormatter, position=HELP_POSITION),
         )
         self._optionals.title = "general"
-        usual = f" (default: recipes/{Path(recipe).name}, whose values are the defaults below)" if recipe else ""
-        meaning = f"a recipe: flat YAML with these arguments as keys{usual}"
+        usual = f" (default: recipes/{Path(recipe).name})" if recipe else ""
+        meaning = f"a recipe: these arguments as flat YAML{usual}"
         self.add_argument("--config", default=recipe, metavar="FILE.yaml", help=meaning)
         training = any(issubclass(kind, TrainingArguments) for kind in dataclass_types)
         defaults = read_recipe(recipe) if recipe and Path(recipe).is_file() else {}
@@ -497,13 +458,12 @@ class Parser(HfArgumentParser):
                 action.option_strings = [
                     option for option in action.option_strings if "_" in option or "-" not in option[2:]
                 ]
+                default = defaults.get(action.dest, action.default)
                 if action.choices is None and action.dest != "config":
                     is_switch = action.nargs == "?" and action.dest != "resume_from_checkpoint"
-                    action.metavar = "true|false" if is_switch else None
+                    action.metavar = ("true|false" if default is True else "") if is_switch else None
                 said = (action.help or "").strip().split("\n")[0].split(". ")[0]
-                default = defaults.get(action.dest, action.default)
-                shown = "false" if default is False else default
-                action.help = with_default(_MEANINGS.get(action.dest, said).replace("%", "%%"), shown)
+                action.help = with_default(_MEANINGS.get(action.dest, said).replace("%", "%%"), default)
             if training and not negation and action.dest in _TRAINING_ARGUMENTS - _LISTED:
                 self.unlisted.append((action, action.help or ""))
                 action.help = argparse.SUPPRESS

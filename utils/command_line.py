@@ -23,8 +23,8 @@ TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help at the terminal's width: a short usage, what the script's docstring says, options with their defaults."""
 
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=26, width=min(120, terminal_width(sys.stdout) or 100))
+    def __init__(self, prog: str, position: int = 26):
+        super().__init__(prog, max_help_position=position, width=min(120, terminal_width(sys.stdout) or 100))
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
         needed = [action for action in actions if action.required and action.option_strings]
@@ -37,7 +37,12 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return "\n\n".join(_example(part, width) if part[0].isspace() else folded(" ".join(part.split()), width)
                            for part in paragraphs)  # fmt: skip
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return super()._format_action_invocation(action).rstrip()  # a switch that is off has no value to show
+
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        if action.metavar == "":
+            return ""
         shown = super()._format_args(action, default_metavar)
         return f"{self._metavar_formatter(action, default_metavar)(1)[0]} …" if action.nargs == "+" else shown
 

@@ -38,7 +38,7 @@ def one_job() -> Iterator[None]:
 
 
 def hold(lock: Path, output: object) -> None:
-    """Hold `output` by the file `lock` until the job ends.
+    """Hold `output` by the file `lock` until the job ends; folders made for it that are then empty are taken away.
 
     Several processes of one launch are one job: the main one holds what all of them write; see `refused_together`.
 
@@ -75,6 +75,8 @@ def _locked(path: Path, output: object) -> Iterator[None]:
         os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
 
     _holder(path, output)  # a file of this name that is no lock is nobody's to write to
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     file = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=sign)
     try:
         _acquire(file, path)
@@ -95,6 +97,9 @@ def _locked(path: Path, output: object) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()  # while it is held: who waits for it finds that it is gone, and makes another
         file.release()
+        with suppress(OSError):  # one of them holds something: what the job has written
+            for folder in made:
+                folder.rmdir()
 
 
 def _acquire(file: "FileLock", path: Path) -> None:

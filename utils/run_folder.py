@@ -162,6 +162,8 @@ class RunFolder:
     ) -> "RunFolder":
         """The folder, made if need be, and held until the job ends; see `utils.locks`. Nothing in it is changed yet.
 
+        One that is made, and that nothing is written to, is gone when the job ends: of what was refused nothing stays.
+
         Args:
             overwrite: a run that is there may be replaced, see `begin`.
             resume: it is to go on.
@@ -180,7 +182,6 @@ class RunFolder:
     def _open(self, overwrite: bool, resume: bool, inputs: Sequence[Path]) -> None:
         self._require_room(overwrite, resume, inputs)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             hold(self.path / _LOCK, self)
         except OSError as error:
             raise InputError(f"--output_dir {self} cannot be made ({error.strerror}); give another place.") from error

@@ -13,7 +13,7 @@ import pytest
 import run_audit
 import run_baseline
 from run_baseline import BaselineArguments
-from utils.arguments import DataArguments, OutputArguments, parse_arguments
+from utils.arguments import DataArguments, FinetuneArguments, ModelArguments, OutputArguments, parse_arguments
 from utils.auditing import judges
 from utils.auditing.agreement import Agreement, Score
 from utils.auditing.findings import Suspect
@@ -234,3 +234,17 @@ def test_one_label_in_one_row_is_no_plural():
     said = " ".join(summary(["a", "b"], found))
     assert "1 label in 1 row is likelier an error than not: 1 given that does not belong, 0 missing." in said
     assert "1 text stands several times (2 rows)." in said
+
+
+def test_the_printed_training_has_the_recipe_without_what_only_an_audit_takes(tmp_path):
+    recipe = tmp_path / "mixed.yaml"
+    recipe.write_text("model_name_or_path: minilm\nlearning_rate: 1e-4\nfolds: 2\naudit_splits: [train, test]\n")
+    asked = ["--config", str(recipe), "--learning_rate", "2e-4", "--folds", "3", "--output_dir", str(tmp_path / "a")]
+    kinds = (DataArguments, ModelArguments, FinetuneArguments)
+    _, model, args = parse_arguments(kinds, [*run_audit.as_training(asked), "--output_dir", "x"], "", run_audit.RECIPE)
+    assert model.model_name_or_path == "minilm"
+    assert args.learning_rate == 2e-4
+    assert args.head_learning_rate is None  # as the recipe says, not as that of run_finetune.py without --config does
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("model_name_or_path: minilm\noutput_dir: outputs/minilm\n")
+    assert run_audit.as_training(["--config", str(plain), "--seed", "1"]) == ["--config", str(plain), "--seed", "1"]
