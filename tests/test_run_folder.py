@@ -16,6 +16,7 @@ from conftest import refold, run_python, with_project
 from datasets import load_dataset
 from transformers import AutoModelForSequenceClassification
 
+import run_baseline
 import run_compare
 import run_export
 import run_finetune
@@ -122,6 +123,16 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
         opened(tmp_path / "notes.txt")
     with pytest.raises(InputError, match="cannot be made"):
         opened(tmp_path / "notes.txt" / "run")
+
+
+def test_nothing_stays_of_a_run_that_was_refused_before_it_wrote_anything(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        run_baseline.main(["--dataset_name", str(tmp_path / "nowhere.csv"), "--output_dir", str(tmp_path / "a" / "b")])
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="nowhere"):
+        run_baseline.main(["--dataset_name", str(tmp_path / "nowhere.csv"), "--output_dir", str(tmp_path / "mine")])
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
 
 
 def test_the_table_knows_every_file_of_a_run_and_whom_it_concerns(finished_run, baseline_run):

@@ -38,9 +38,10 @@ def one_job() -> Iterator[None]:
 
 
 def hold(lock: Path, output: object) -> None:
-    """Hold `output` by the file `lock` until the job ends; folders made for it that are then empty are taken away.
+    """Hold `output` by the file `lock` until the job ends, in a folder that is made if need be.
 
-    Several processes of one launch are one job: the main one holds what all of them write; see `refused_together`.
+    What was made and is empty then, as after a refusal, is taken away. Several processes of one launch are one job: the
+    main one holds what all of them write; see `refused_together`.
 
     Raises:
         InputError: another process holds it; the sentence says which, and on which machine.
@@ -57,12 +58,19 @@ def held(lock: Path, output: object) -> Iterator[None]:
     if key in _held:
         yield
         return
-    with _locked(key, output):
-        _held.add(key)
-        try:
-            yield
-        finally:
-            _held.remove(key)
+    made = [folder for folder in lock.parents if not folder.exists()]
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _locked(key, output):
+            _held.add(key)
+            try:
+                yield
+            finally:
+                _held.remove(key)
+    finally:
+        with suppress(OSError):  # one of them holds something: what the job has written
+            for folder in made:
+                folder.rmdir()
 
 
 @contextmanager
@@ -75,8 +83,6 @@ def _locked(path: Path, output: object) -> Iterator[None]:
         os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
 
     _holder(path, output)  # a file of this name that is no lock is nobody's to write to
-    made = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     file = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=sign)
     try:
         _acquire(file, path)
@@ -97,9 +103,6 @@ def _locked(path: Path, output: object) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()  # while it is held: who waits for it finds that it is gone, and makes another
         file.release()
-        with suppress(OSError):  # one of them holds something: what the job has written
-            for folder in made:
-                folder.rmdir()
 
 
 def _acquire(file: "FileLock", path: Path) -> None:

@@ -29,7 +29,6 @@ def claim(output_file: Path, resume: bool, overwrite: bool) -> None:
             `PartFolder.require_room`.
     """
     try:
-        output_file.parent.mkdir(parents=True, exist_ok=True)
         hold(output_file.with_name(f"{output_file.name}.lock"), output_file)
     except OSError as error:
         raise InputError(f"{output_file} cannot be written ({error.strerror}); give another place.") from error
