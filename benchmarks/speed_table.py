@@ -11,13 +11,13 @@ from utils.run_folder import read_json
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- speed: made by benchmarks/speed_table.py -->\n", "<!-- end of speed -->"
 TRAINING = {
-    "padded": "training: the Trainer as transformers' example sets it (padded to 128, fp32)",
-    "dynamic": "training: the same, each batch padded to its longest comment",
+    "padded": "training, stock: the Trainer as transformers' example sets it (padded to 128, fp32)",
+    "dynamic": "training, tuned: the same, each batch padded to its longest comment",
     "ours": "**training: `run_finetune.py`**",
 }
 INFERENCE = {
-    "pipeline(texts)": "inference: `pipeline(texts)`",
-    "pipeline(texts, batch_size=32)": "inference: `pipeline(texts, batch_size=32)`",
+    "pipeline(texts)": "inference, stock: `pipeline(texts)`",
+    "pipeline(texts, batch_size=32)": "inference, tuned: `pipeline(texts, batch_size=32)`",
     "torch auto": "**inference: `run_inference.py`**",
     "onnx int8": "inference: `run_inference.py --backend onnx`",
 }
@@ -35,7 +35,7 @@ def speed_table() -> str:
                 continue
             ratios = [f"{rates[side] / rates[stock]:.1f}" for stock in (first, second)]
             lines.append([name, f"{rates[side]:,.0f}", *ratios])
-    return markdown_table(["MiniLM on two CPU cores", "rows/s", "× the first", "× the second"], lines)
+    return markdown_table(["MiniLM on two CPU cores", "rows/s", "× stock", "× tuned"], lines)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ def one_wins(ended, output):
     """How one of two jobs was refused; the other has succeeded."""
     assert sorted(ended["statuses"]) == [0, 2], ended["errors"]
     winner = ended["pids"][ended["statuses"].index(0)]
-    (said,) = [line for line in ended["errors"].splitlines() if line.startswith("error: ")]
+    (said,) = re.findall("error: .*", ended["errors"])  # which may stand behind the other's progress, in its line
     if f"{output} is being written by process {winner} on {os.uname().nodename}; wait until" in said:
         return "held"
     assert re.search("exists already|already holds a run", said), said
