@@ -28,13 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from transformers import TrainerCallback, set_seed
 
 from benchmarks.further_pretraining import pretrain
+from benchmarks.label_descriptions import start_from_descriptions
 from utils.arguments import (
     HUB_DATASET,
     DataArguments,
@@ -46,11 +47,11 @@ from utils.arguments import (
 )
 from utils.console import InputError, one_sentence_errors
 from utils.data.encoding import encode
-from utils.data.labels import multi_hot
+from utils.data.labels import TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.splits import label_names, load_splits, stratified_subset
 from utils.evaluation.report import markdown_table
 from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
-from utils.model.head import init_head_bias, output_layer, start_pooler_as_identity
+from utils.model.head import init_head_bias, label_list, output_layer, start_pooler_as_identity
 from utils.model.loading import load_model, load_tokenizer, resolve_model
 from utils.model.pooling import pool_by_mean
 from utils.run_folder import RESULTS_FILE, RUN_FILE, RunFolder
@@ -62,6 +63,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "quality_study.jsonl"
 BEFORE = {"minilm": {"num_train_epochs": 3, "learning_rate": 2e-4}}  # what recipes had before the study changed them
 EMA_EVERY = 10  # steps between updates of the running averages
+WRITTEN = ROOT / "benchmarks" / "data" / "rare_emotions.tsv"  # 60 sentences for each of the five rarest emotions
 
 
 # --- ingredients ----------------------------------------------------------------------------------------------------
@@ -120,6 +122,18 @@ def freeze_embeddings(model: nn.Module) -> None:
     model.base_model.embeddings.requires_grad_(False)
 
 
+def written_rows() -> list[tuple[str, list[str]]]:
+    """The sentences of `WRITTEN`, a line each, and after a tab the names of their labels, separated by commas."""
+    rows = (line.split("\t") for line in WRITTEN.read_text(encoding="utf-8").splitlines())
+    return [(text, labels.split(",")) for text, labels in rows]
+
+
+def demo_rows() -> list[tuple[str, list[str]]]:
+    demo = load_splits(DataArguments("demo"))
+    names = label_names(demo)
+    return [(row["text"], [names[index] for index in row["labels"]]) for row in demo["train"]]
+
+
 @dataclass(frozen=True)
 class Variant:
     """What differs from the plain recipe.
@@ -127,7 +141,9 @@ class Variant:
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
     `layer_decay` multiplies the rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the
     head's rate; `pos_weight` is an exponent of the inverse label frequency; `mlm_epochs` of masked-language training on
-    all training comments come first.
+    all training comments come first; `described` starts the classifier at the labels' descriptions; `groups` weighs
+    the loss of a second output layer, thrown away afterwards, that tells the emotions' groups; `further` are rows that
+    are added to train.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -139,6 +155,9 @@ class Variant:
     pos_weight: float = 0.0
     rdrop: float = 0.0
     mlm_epochs: int = 0
+    described: bool = False
+    groups: float = 0.0
+    further: tuple[Callable[[], list[tuple[str, list[str]]]], ...] = ()
 
 
 VARIANTS = {
@@ -184,6 +203,10 @@ VARIANTS = {
     "pos_weight_quarter": Variant(pos_weight=0.25),
     "rdrop_1": Variant(rdrop=1.0),
     "mlm_2": Variant(mlm_epochs=2),
+    "groups_0.3": Variant(groups=0.3),
+    "described": Variant(described=True),
+    "written": Variant(further=(written_rows,)),
+    "demo_rows": Variant(further=(demo_rows,)),
 }
 
 
@@ -204,14 +227,43 @@ def combined(name: str) -> Variant:
             if getattr(variant, item.name) != getattr(Variant(), item.name)
         }
         changed |= {"arguments": result.arguments | variant.arguments, "prepare": result.prepare + variant.prepare}
+        changed["further"] = result.further + variant.further
         result = replace(result, **changed)
     return result
+
+
+class GroupTargets(nn.Linear):
+    """A second output layer beside the classifier's, for the groups of `TAXONOMIES`; it reads what that one reads.
+
+    It starts as the classifier does, its bias at the log-odds of the groups' frequencies.
+    """
+
+    def __init__(self, model: nn.Module, gold: np.ndarray):
+        names, classifier = label_list(model.config), output_layer(model)
+        members = np.concatenate([grouping_matrix(names, taxonomy) for taxonomy in TAXONOMIES], axis=1)
+        super().__init__(classifier.in_features, members.shape[1])
+        frequency = (gold @ members > 0.5).mean(axis=0).clip(0.5 / len(gold), 1 - 0.5 / len(gold))
+        nn.init.normal_(self.weight, std=model.config.initializer_range)
+        self.bias.data = torch.from_numpy(frequency).logit().float()
+        self.members = torch.from_numpy(members).float()
+        self.hook = classifier.register_forward_pre_hook(self.keep)
+
+    def keep(self, _: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        self.seen = inputs[0]
+
+    def loss(self, labels: torch.Tensor) -> torch.Tensor:
+        """Mean over comments and groups for the batch that the model has just read."""
+        groups = (labels @ self.members).clamp(max=1)
+        return binary_cross_entropy_with_logits(self(self.seen.float()), groups)
 
 
 class StudyTrainer(EmotionTrainer):
     """The project's Trainer with the ingredients that need one."""
 
     def __init__(self, variant: Variant, **kwargs: Any):
+        if variant.groups:  # within the model, so that it is trained as the head is
+            model = kwargs["model"]
+            model.groups = GroupTargets(model, np.array(kwargs["train_dataset"]["labels"]))
         super().__init__(**kwargs)
         self.remove_callback(TrainingTable)  # of a run without evaluations it would be empty
         self.variant = variant
@@ -234,9 +286,23 @@ class StudyTrainer(EmotionTrainer):
         optimizer.param_groups[:] = groups
         return optimizer
 
+    def train(self, *args: Any, **kwargs: Any):
+        result = super().train(*args, **kwargs)
+        if self.variant.groups:
+            self.model.groups.hook.remove()
+            del self.model.groups
+        return result
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs["labels"]
+        loss, outputs = self.labels_loss(model, inputs, num_items_in_batch)
+        if self.variant.groups and model.training:
+            loss = loss + self.variant.groups * model.groups.loss(labels)
+        return (loss, outputs) if return_outputs else loss
+
+    def labels_loss(self, model, inputs, num_items_in_batch):
         if not self.variant.rdrop or not model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, True, num_items_in_batch)
         labels = inputs.pop("labels")
         first, second = model(**inputs), model(**inputs)
         one, two = first.logits.float(), second.logits.float()
@@ -245,8 +311,7 @@ class StudyTrainer(EmotionTrainer):
         ) / 2
         # Symmetric Kullback-Leibler divergence of the labels' two Bernoulli distributions (Wu et al. 2021).
         gap = ((one.sigmoid() - two.sigmoid()) * (one - two)).sum() / 2
-        loss = loss + self.variant.rdrop * normalised(gap, labels, num_items_in_batch)
-        return (loss, first) if return_outputs else loss
+        return loss + self.variant.rdrop * normalised(gap, labels, num_items_in_batch), first
 
 
 class RunningAverages(TrainerCallback):
@@ -316,6 +381,12 @@ def train_one(
         raise InputError(f"{options.recipe} has teachers, and the study knows gold labels alone; give another recipe.")
     names = label_names(splits)
     train = stratified_subset(splits["train"], options.rows or data_args.max_train_samples, seed)
+    rows = len(train)
+    for read in variant.further:
+        texts, labels = zip(*read(), strict=True)
+        ids = [[names.index(name) for name in some] for some in labels]
+        further = Dataset.from_dict({"text": texts, "labels": ids}, features=train.features)
+        train = concatenate_datasets([train, further])
     path, _ = resolve_model(model_args.model_name_or_path)
     tokenizer = load_tokenizer(path)
     train_set, dev = (encode(split, tokenizer, args.max_seq_length) for split in (train, splits["validation"]))
@@ -328,6 +399,8 @@ def train_one(
     init_head_bias(model, gold)
     for prepare in variant.prepare:
         prepare(model)
+    if variant.described:
+        start_from_descriptions(model, tokenizer, train["text"][:512])
     if variant.smoothing:
         soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
         feature = train_set.features["labels"]
@@ -353,9 +426,9 @@ def train_one(
     for suffix, state in states.items():
         model.load_state_dict(state)
         answers = probabilities(model, tokenizer, dev, args.bf16)
-        run = f"{options.recipe.stem}_{name}{suffix}_{seed}_{len(train)}"
+        run = f"{options.recipe.stem}_{name}{suffix}_{seed}_{rows}"
         np.save(options.folder / f"{run}_dev.npy", answers)
-        setting = {"recipe": options.recipe.stem, "variant": name + suffix, "seed": seed, "rows": len(train)}
+        setting = {"recipe": options.recipe.stem, "variant": name + suffix, "seed": seed, "rows": rows}
         setting |= {"epochs": args.num_train_epochs, "minutes": round(minutes, 1), "train_loss": round(final_loss, 5)}
         results.append(setting | unseen_scores(dev_gold, answers, data_args.max_eval_samples))
         print(json.dumps(results[-1]), flush=True)
