@@ -381,7 +381,7 @@ def train_one(
         raise InputError(f"{options.recipe} has teachers, and the study knows gold labels alone; give another recipe.")
     names = label_names(splits)
     train = stratified_subset(splits["train"], options.rows or data_args.max_train_samples, seed)
-    rows = len(train)
+    rows, train = len(train), train.select_columns(["text", "labels"])
     for read in variant.further:
         texts, labels = zip(*read(), strict=True)
         ids = [[names.index(name) for name in some] for some in labels]
