@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     from utils.inference.corpus import LabelEmotions, RowReader, RowWriter
     from utils.inference.corpus_folder import FILES_FILE, CorpusFolder, Input, make_repository
     from utils.inference.executors import make_executor, require_none_queued
-    from utils.inference.label_rows import asked_thresholds
+    from utils.inference.label_rows import asked_thresholds, require_neutral
     from utils.inference.output import added_columns
     from utils.inference.parts import digest
     from utils.model.classifiers import compute_device, load_classifier, model_files, model_folder, settle_precision
@@ -161,6 +161,8 @@ def main(argv: list[str] | None = None) -> int:
     revision = None if Path(args.model).is_dir() else model.name  # the Hub's cache calls a folder by its commit
     classifier, thresholds = load_classifier(model, "cpu", args.backend, precision)
     labels = classifier.labels
+    if args.neutral_alone:
+        require_neutral(labels)
     manifest: dict[str, Any] = {
         "input": {
             "name": args.input if is_url(args.input) else Path(args.input).resolve().name,
@@ -171,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
         "thresholds": dict(zip(labels, asked_thresholds(thresholds, args.threshold, args.top_k).tolist(), strict=True)),
         "precision": precision,
         **{key: getattr(args, key) for key in ("backend", "text_column", "threshold", "top_k", "at_least_one",
-                                               "all_scores", "output_format")},
+                                               "neutral_alone", "all_scores", "output_format")},
         "tasks": tasks,
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }  # fmt: skip
@@ -195,7 +197,8 @@ def main(argv: list[str] | None = None) -> int:
         RowReader(files.folder, paths_file, args.text_column, args.output_format, added),
         LabelEmotions(
             str(model) if revision is None else args.model, revision, model_digest, args.backend, precision,
-            args.use_cpu, threads, args.text_column, args.threshold, args.top_k, args.at_least_one, args.all_scores,
+            args.use_cpu, threads, args.text_column, args.threshold, args.top_k, args.at_least_one, args.neutral_alone,
+            args.all_scores,
         ),
         RowWriter(folder.data, folder.logs),
     ]  # fmt: skip

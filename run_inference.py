@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from utils.explaining.attributions import Explainer
     from utils.inference.jobs import claim, classify_file, open_parts, summary
-    from utils.inference.label_rows import RowClassifier, asked_thresholds, windows
+    from utils.inference.label_rows import RowClassifier, windows
     from utils.inference.parts import digest
     from utils.inference.terminal import colours_wanted, why
     from utils.model.classifiers import compute_device, load_classifier, model_files, model_folder, settle_precision
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.output_file:
         settings = {
             key: getattr(args, key)
-            for key in ("text_column", "threshold", "top_k", "at_least_one", "all_scores", "explain")
+            for key in ("text_column", "threshold", "top_k", "at_least_one", "neutral_alone", "all_scores", "explain")
         }
         settings |= {"backend": args.backend, "precision": precision}
         settings |= {"model": digest(model_files(model, args.backend, precision))}
@@ -156,16 +156,16 @@ def main(argv: list[str] | None = None) -> int:
     classifier, thresholds = load_classifier(model, device, args.backend, precision)
     weights.require_unchanged()
     explain = None if args.explain is None else Explainer(classifier, args.explain or None)
+    named = RowClassifier(
+        classifier, thresholds, args.text_column, args.threshold, args.top_k, args.at_least_one, args.neutral_alone,
+        args.all_scores, explain,
+    )  # fmt: skip
     if args.output_file:
         all_scores = classifier.labels if args.all_scores else ()
         parts = open_parts(
             args.output_file, args.input_file, settings, args.resume, args.overwrite_output, columns, all_scores,
             explained=explain is not None,
         )  # fmt: skip
-    thresholds = asked_thresholds(thresholds, args.threshold, args.top_k)
-    named = RowClassifier(
-        classifier, thresholds, args.text_column, args.top_k, args.at_least_one, args.all_scores, explain
-    )
 
     # 3. Classify in the order of the input: to a file, to a terminal as a table, to a pipe as JSON Lines.
     if args.output_file:

@@ -118,6 +118,7 @@ def add_answer_arguments(parser: PlainParser) -> None:
     add("--top_k", type=int, help="the K best labels of each text, whether or not they reach their threshold")
     for name, meaning in (
         ("at_least_one", "where no label reaches its threshold, name the nearest"),
+        ("neutral_alone", "where another label reaches its threshold too, do not name neutral"),
         ("all_scores", "also one column `probability_LABEL` per label (of the unfolded model)"),
     ):
         add(f"--{name}", action="store_true", help=meaning)

@@ -197,7 +197,7 @@ def test_one_of_several_starts_at_once_does_it(job, arguments, whole, tmp_path):
 
 def test_one_format_for_all_and_every_probability(job, arguments, whole, tmp_path):
     output = tmp_path / "out"
-    options = ["--output_format", "parquet", "--all_scores", "--tasks", "2", "--output", str(output)]
+    options = ["--output_format", "parquet", "--all_scores", "--neutral_alone", "--tasks", "2", "--output", str(output)]
     ended = job([*arguments, *options], script="run_corpus")
     assert ended["statuses"] == [3], ended["errors"]
     names = sorted(output_name(name, "parquet") for name in FILES)
@@ -214,7 +214,11 @@ def test_one_format_for_all_and_every_probability(job, arguments, whole, tmp_pat
             file_rows(folder / "data" / output_name(name, kind))
             for folder, kind in ((whole, None), (output, "parquet"))
         )
-        assert [row["labels"] for row in before] == [row["labels"] for row in after]
+        expected = [
+            [label for label in row["labels"] if label != "neutral" or row["labels"] == [label]] for row in before
+        ]
+        assert expected == [row["labels"] for row in after]
+    assert json.loads((output / "manifest.json").read_text())["neutral_alone"] is True
 
 
 @pytest.mark.parametrize(

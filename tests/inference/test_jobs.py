@@ -156,6 +156,7 @@ def test_parts_of_another_job_are_not_added_to(killed, comments, finished_run, b
 
     assert "holds 4 finished part(s) of an earlier run; go on with it (--resume), or start again (--overw" in refused()
     assert "its threshold was None, now it is 0.3" in refused("--resume", "--threshold", "0.3")
+    assert "its neutral_alone was False, now it is True" in refused("--resume", "--neutral_alone")
     assert "its precision was fp32, now it is bf16" in refused("--resume", "--precision", "bf16")
     assert "its model had other content" in refused("--resume", model=baseline_run)
     with copy.open("a") as file:

@@ -11,7 +11,9 @@ import run_baseline
 import run_inference
 from utils.console import InputError
 from utils.data.labels import GO_EMOTIONS
+from utils.data.rows import Row
 from utils.evaluation.thresholds import choose_labels
+from utils.inference.label_rows import RowClassifier, require_neutral
 from utils.model.classifiers import EncoderClassifier, load_classifier
 from utils.model.loading import load_tokenizer
 
@@ -121,6 +123,49 @@ def test_thresholds_top_k_and_at_least_one(finished_run, capsys):
     assert len(labels("--threshold", "0")) == 28
     assert len(labels("--top_k", "3")) == 3
     assert labels("--top_k", "1") == labels("--threshold", "1", "--at_least_one")
+
+
+class Answers:
+    """A classifier whose probabilities stand in the texts."""
+
+    labels, folded = ["joy", "Neutral", "pride"], None
+
+    def encode(self, texts):
+        return texts
+
+    def probabilities(self, encoded, progress):
+        return np.array([list(map(float, text.split())) for text in encoded], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "labels"),
+    [
+        ("0.9 0.8 0.1", {}, ["joy"]),
+        ("0.6 0.9 0.1", {}, ["joy"]),  # although neutral is the clearer one
+        ("0.1 0.8 0.1", {}, ["Neutral"]),
+        ("0.1 0.2 0.1", {}, []),
+        ("0.1 0.4 0.2", {"at_least_one": True}, ["Neutral"]),
+        ("0.6 0.9 0.2", {"top_k": 1}, ["joy"]),
+        ("0.6 0.9 0.2", {"top_k": 3}, ["joy", "pride"]),
+        ("0.1 0.9 0.2", {"top_k": 2}, ["Neutral", "pride"]),  # pride, too, is named for the two asked for alone
+        ("0.6 0.9 0.2", {"threshold": 0.7}, ["Neutral"]),
+    ],
+)
+def test_neutral_alone(text, options, labels):
+    asked = RowClassifier(Answers(), np.full(3, 0.5), neutral_alone=True, all_scores=True, **options)
+    ((row, _),) = asked.classify(asked.prepare([Row("1", {"text": text})]))
+    assert row["labels"] == labels
+    assert [row[f"probability_{label}"] for label in Answers.labels] == pytest.approx(list(map(float, text.split())))
+    assert sum(asked.counts.values()) == len(labels)
+
+
+def test_neutral_alone_is_for_models_that_know_neutral(finished_run, capsys):
+    assert infer(finished_run, "so happy", "--threshold", "0") == 0
+    every = json.loads(capsys.readouterr().out)["labels"]
+    assert infer(finished_run, "so happy", "--threshold", "0", "--neutral_alone") == 0
+    assert json.loads(capsys.readouterr().out)["labels"] == [label for label in every if label != "neutral"]
+    with pytest.raises(InputError, match=r"with a label neutral; this one has a, b, c, d, e, f, g, h, … \(9 in all\)"):
+        require_neutral(list("abcdefghi"))
 
 
 def test_an_empty_set_is_shown_as_such():

@@ -9,6 +9,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, refold
@@ -256,6 +257,14 @@ def test_ten_lines_say_what_it_answers_how_sure_it_is_and_where_it_is_wrong(card
     assert f"it knows {best} ({scored[best]:.2f})" in said
     assert f"best and {worst} ({scored[worst]:.2f})" in said or scored[worst] in list(scored.values())[:-1]
     assert 'For example, to "' in said
+    names, (_, gold, probabilities) = RunFolder(folder).read_predictions("test" if split == "test" else "validation")
+    cuts = np.array(list(read_json(folder / "thresholds.json")["thresholds"].values()))
+    beside = [
+        f"{100 * np.mean(decided[:, names.index('neutral')] & (decided.sum(axis=1) > 1)):.1f} %"
+        for decided in (gold > 0, probabilities >= cuts)
+    ]
+    shares = "Beside another label, people gave neutral to {} of these comments and it does to {};".format(*beside)
+    assert (shares in said) == (beside != ["0.0 %", "0.0 %"])
     write_card(RunFolder(folder), "user/my-emotions", "user/my-demo")
     shown = (folder / "README.md").read_text(encoding="utf-8").split("\n# ", 1)[1].split("\n\n")
     assert shown[1].startswith("**[Try it in your browser](https://huggingface.co/spaces/user/my-demo)**")

@@ -35,6 +35,11 @@ TAXONOMIES["sentiment"] = {
 }
 
 
+def find_neutral(names: Sequence[str]) -> int | None:
+    """Which of the labels is called neutral, in capitals or not; None where none is."""
+    return next((index for index, name in enumerate(names) if name.casefold() == "neutral"), None)
+
+
 def grouping_matrix(names: Sequence[str], taxonomy: str) -> np.ndarray:
     """Zeros and ones, shape (labels, groups): which group of `TAXONOMIES[taxonomy]` each label belongs to."""
     return np.array([[name in members for members in TAXONOMIES[taxonomy].values()] for name in names], dtype=np.int64)

@@ -27,6 +27,7 @@ def choose_labels(
     thresholds: np.ndarray,
     top_k: int | None = None,
     at_least_one: bool = False,
+    left_out: np.ndarray | None = None,
 ) -> list[tuple[list[str], list[float]]]:
     """Names and scores of each row's emotions: those at or above their thresholds, the clearest first.
 
@@ -35,8 +36,11 @@ def choose_labels(
         thresholds: shape (labels,).
         top_k: at most so many.
         at_least_one: where no label reaches its threshold, the one that comes nearest.
+        left_out: booleans, shape (rows, labels): what is not named, wherever it is.
     """
     margins = probabilities.astype(np.float64) - thresholds
+    if left_out is not None:
+        margins[left_out] = -np.inf
     order = np.argsort(-margins, axis=1, kind="stable")[:, :top_k]
     chosen = np.take_along_axis(margins, order, axis=1) >= 0
     if at_least_one:
@@ -45,6 +49,14 @@ def choose_labels(
     scores = np.take_along_axis(probabilities, order, axis=1)[chosen].astype(np.float64).round(6).tolist()
     ends = itertools.accumulate(chosen.sum(axis=1).tolist(), initial=0)
     return [(names[start:end], scores[start:end]) for start, end in itertools.pairwise(ends)]
+
+
+def beside_others(label: int, probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Booleans, shape (rows, labels): `label`, in rows where it reaches its threshold and another label does, too."""
+    decided = decide(probabilities, thresholds)
+    result = np.zeros_like(decided)
+    result[:, label] = decided[:, label] & (decided.sum(axis=1) > 1)
+    return result
 
 
 def f1_scores(true_positives: Counts, predicted: Counts, positives: Counts) -> np.ndarray:

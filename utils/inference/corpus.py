@@ -32,7 +32,7 @@ from utils.data.files import Watch
 from utils.data.rows import Row, kind_of, read_rows
 from utils.hub_client import HubSilentError, limit_waiting
 from utils.inference.jobs import ahead
-from utils.inference.label_rows import Prepared, RowClassifier, asked_thresholds, windows
+from utils.inference.label_rows import Prepared, RowClassifier, windows
 from utils.inference.output import SUFFIXES, OutputFile, table_schema
 from utils.inference.parts import digest
 from utils.model.classifiers import Classifier, compute_device, load_classifier, model_files, model_folder
@@ -143,6 +143,7 @@ class LabelEmotions(PipelineStep):
         threshold: float | None = None,
         top_k: int | None = None,
         at_least_one: bool = False,
+        neutral_alone: bool = False,
         all_scores: bool = False,
     ):
         """
@@ -154,14 +155,13 @@ class LabelEmotions(PipelineStep):
         """
         super().__init__()
         self.model = (model, revision, backend, precision, use_cpu, json.dumps(files), threads)
-        self.threshold, self.top_k = threshold, top_k
-        self.choice = (text_column, top_k, at_least_one, all_scores)
+        self.choice = (text_column, threshold, top_k, at_least_one, neutral_alone, all_scores)
         self.progress: OnRows = no_progress
 
     def run(self, data: Iterable[RowDocument], rank: int = 0, world_size: int = 1) -> Iterator[RowDocument]:
         """The same documents with `labels` and `scores` among their cells, and what kept one from being classified."""
         classifier, thresholds = _loaded(*self.model)
-        named = RowClassifier(classifier, asked_thresholds(thresholds, self.threshold, self.top_k), *self.choice)
+        named = RowClassifier(classifier, thresholds, *self.choice)
 
         def prepared() -> Iterator[tuple[list[RowDocument], Prepared]]:
             for window in windows_of_files(data):

@@ -271,6 +271,7 @@ def card(repo: str, manifest: dict[str, Any], results: dict[str, Any]) -> str:
         revision=model["revision"],
         precision=manifest["precision"],
         all_scores=manifest["all_scores"],
+        neutral_alone=manifest["neutral_alone"],
         unclassified=results["unclassified"],
         labels=[(_plain(label), count) for label, count in results["labels"].items()],
     )

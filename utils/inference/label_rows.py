@@ -8,14 +8,17 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from scipy.special import expit, logit
 
+from utils.console import InputError
+from utils.data.labels import find_neutral
 from utils.data.rows import Row, half_a_character
-from utils.evaluation.thresholds import choose_labels
+from utils.evaluation.thresholds import beside_others, choose_labels
 from utils.inference.output import ADDED, EXPLAINED, kept_names, probability_column
 from utils.model.classifiers import Classifier
 from utils.progress import OnRows, no_progress
 
 Item = TypeVar("Item")
 WINDOW = 4096  # rows read, sorted by length and classified at a time: files of any size take the same memory
+SHOWN = 8  # labels in a sentence about a model without the one that is asked for
 MAX_CHARACTERS = 1_000_000  # of one text: fifty times what any model here reads, and what a whole file in one cell has
 
 
@@ -42,18 +45,28 @@ class RowClassifier:
         classifier: Classifier,
         thresholds: np.ndarray,
         text_column: str = "text",
+        threshold: float | None = None,
         top_k: int | None = None,
         at_least_one: bool = False,
+        neutral_alone: bool = False,
         all_scores: bool = False,
         explain: Explain | None = None,
     ):
         """
         Args:
+            thresholds: the model's own, shape (labels,).
+            threshold: one for all labels in place of these.
+            neutral_alone: neutral is not named where it reaches its threshold and another label does, too.
             all_scores: also a column for the probability of each label, of the unfolded model where it is folded.
             explain: also a column `words`, with what this returns.
+
+        Raises:
+            InputError: `neutral_alone`, and no label is called neutral.
         """
         self.classifier, self.text_column = classifier, text_column
-        self.choice = (classifier.labels, thresholds, top_k, at_least_one)
+        self.choice = (classifier.labels, asked_thresholds(thresholds, threshold, top_k), top_k, at_least_one)
+        self.reached = asked_thresholds(thresholds, threshold, None)  # whatever top_k names
+        self.neutral = require_neutral(classifier.labels) if neutral_alone else None
         self.rows, self.counts = 0, Counter[str]()  # rows that have been through, and that have got each label
         self.columns = [probability_column(label) for label in classifier.labels] if all_scores else []
         self.explain = explain
@@ -73,7 +86,8 @@ class RowClassifier:
         words: Iterator[list[dict[str, Any]]] = iter([])
         if encoded is not None:
             probabilities = self.classifier.probabilities(encoded, no_progress if self.explain else progress)
-            chosen = choose_labels(probabilities, *self.choice)
+            beside = None if self.neutral is None else beside_others(self.neutral, probabilities, self.reached)
+            chosen = choose_labels(probabilities, *self.choice, beside)
             found = iter(chosen)
             if self.explain:
                 texts = [
@@ -97,6 +111,19 @@ class RowClassifier:
                 new["words"] = [] if problem else next(words)
             results.append(({**cells, **new}, problem and f"{row.place}: {problem}"))
         return results
+
+
+def require_neutral(labels: Sequence[str]) -> int:
+    """Which of the labels is called neutral.
+
+    Raises:
+        InputError: none is.
+    """
+    found = find_neutral(labels)
+    if found is None:
+        shown = ", ".join(labels[:SHOWN]) + (f", … ({len(labels):,} in all)" if len(labels) > SHOWN else "")
+        raise InputError(f"--neutral_alone is for models with a label neutral; this one has {shown}.")
+    return found
 
 
 def asked_thresholds(thresholds: np.ndarray, threshold: float | None, top_k: int | None) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
+import numpy as np
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
@@ -26,8 +27,9 @@ from utils.arguments import (
 )
 from utils.console import left_out
 from utils.data.corrections import changes_in
-from utils.data.labels import GO_EMOTIONS, on_one_line
+from utils.data.labels import GO_EMOTIONS, find_neutral, on_one_line
 from utils.evaluation.decision import current_arguments, how_it_decides, is_moved_by_folding
+from utils.evaluation.thresholds import beside_others
 from utils.lines import markdown_table
 from utils.publishing.example import examples, is_known
 from utils.run_folder import (
@@ -186,6 +188,7 @@ def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None 
         "sure": _sureness(results, split),
         "extremes": _extremes(run),
         "confused": _most_confused(run),
+        "neutral": _beside_neutral(run, "test" if split == "test" else "validation", thresholds["thresholds"]),
         "dataset": places.get(dataset["hub_id"] or dataset["name"], dataset["hub_id"] or "a dataset of its own"),
         "corrections": _corrections(dataset, comment),
         "is_demo": dataset["name"] == "demo",
@@ -286,6 +289,23 @@ def _most_confused(run: RunFolder) -> dict[str, str] | None:
     if not pairs:
         return None
     return {name: _markdown(pairs[0][name]) for name in ("gold", "predicted")} | {"rows": f"{int(pairs[0]['rows']):,}"}
+
+
+def _beside_neutral(run: RunFolder, split: str, thresholds: Mapping[str, float]) -> dict[str, str] | None:
+    """In what share of a split's rows the label neutral stands beside another, as people have it and as the model does.
+
+    None where no label is called so, or it never happens.
+    """
+    with left_out("what the card says of neutral beside other labels"):
+        if find_neutral(list(thresholds)) is None or not run.has_predictions(split):
+            return None
+        names, (_, gold, probabilities) = run.read_predictions(split)
+        label, cuts = find_neutral(names), np.array([thresholds[name] for name in names])
+        counts = [beside_others(label, *of).sum() for of in ((gold, np.full(len(names), 0.5)), (probabilities, cuts))]
+        if any(counts):
+            by_people, by_model = (f"{100 * count / len(gold):.1f} %" for count in counts)
+            return {"label": _markdown(names[label]), "by_people": by_people, "by_model": by_model}
+    return None
 
 
 def skops_config(record: Mapping[str, Any]) -> dict[str, Any]:
