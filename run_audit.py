@@ -183,10 +183,16 @@ def main(argv: list[str] | None = None) -> Path:
             "folds": audit_args.folds,
         }
         sentences = summary(names, findings)
+        if left := [name for name in SPLITS if name in splits and name not in audit_args.audit_splits]:
+            count = sum(len(splits[name]) for name in left)
+            every = " ".join(SPLITS)
+            sentences.append(f"{count:,} rows of {' and '.join(left)} were not judged; --audit_splits {every} does.")
         write_audit(folder, rows, names, findings, sentences, about)
         say("\n" + "\n".join(sentences))
         if audit_args.baseline:
             data = as_recipe(data_args) | ({"seed": args.seed} if args.seed != 42 else {})
+            if not dataset["hub_id"]:
+                data.pop("dataset_config_name", None)
             script, same = "run_baseline.py", as_tokens(data)
         else:
             script, same = "run_finetune.py", as_training(sys.argv[1:] if argv is None else argv)

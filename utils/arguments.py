@@ -328,8 +328,9 @@ class FinetuneArguments(TrainingArguments):
         precision = "bf16 autocast" if self.bf16 else "fp16 autocast" if self.fp16 else "fp32"
         batch, steps = self.train_batch_size, self.gradient_accumulation_steps
         processes = f"{state.num_processes} process{'es' if state.num_processes > 1 else ''}"
+        threads = f"{torch.get_num_threads()} CPU thread{'s' if torch.get_num_threads() > 1 else ''}"
         return (
-            f"{processes} on {device} ({torch.get_num_threads()} CPU threads each), {precision}; a step takes "
+            f"{processes} on {device} ({threads} each), {precision}; a step takes "
             f"{self.batch_of_a_step} comments = {batch} a batch × {steps} accumulated × {processes}."
         )
 

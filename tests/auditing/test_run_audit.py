@@ -202,6 +202,9 @@ def test_judges_that_have_hardly_learned_say_so_beside_their_score(demo, tmp_pat
                     "--output_dir", str(tmp_path / "few")])  # fmt: skip
     said = " ".join(capsys.readouterr().out.split())
     assert re.search(r"macro-F1 0\.\d+\. That is little: models that have hardly learned", said)
+    others = len(demo["validation"]) + len(demo["test"])
+    assert f"{others} rows of validation and test were not judged; --audit_splits train validation test does." in said
+    assert "dataset_config_name" not in said
 
 
 def test_tables_open_in_a_spreadsheet_and_are_taken_whole_as_corrections(audited, disputed):

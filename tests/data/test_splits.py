@@ -123,6 +123,17 @@ def test_the_same_problem_of_many_rows_is_said_once(tmp_path):
     assert [line.split(":")[0].split()[-1] for line in lines[1:]] == ["51", "52"]
 
 
+def test_a_file_of_another_encoding_is_one_sentence_with_what_to_do(tmp_path):
+    rows = "".join(f"{'x' * number} für Käufer,joy\n" for number in range(30))
+    (tmp_path / "tickets.csv").write_text(f"text,labels\n{rows}", encoding="cp1252")
+    with pytest.raises(InputError) as caught:
+        load_splits(DataArguments(str(tmp_path / "tickets.csv")))
+    first, line, remedy = str(caught.value).splitlines()
+    assert first == "tickets.csv has 30 problem(s); nothing was trained:"
+    assert "tickets.csv line 2: not UTF-8 (byte 3 of the line); 29 more alike: " in line
+    assert "`iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`" in remedy
+
+
 def test_unlabelled_rows_are_taken_only_when_asked(tmp_path):
     for split in ("train", "validation"):
         (tmp_path / f"{split}.jsonl").write_text('{"text": "a", "labels": []}\n{"text": "b", "labels": ["joy"]}\n')

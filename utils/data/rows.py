@@ -85,22 +85,25 @@ def refuse_rows(where: str, problems: Sequence[str]) -> None:
     """Raise `InputError` if rows have problems, with the first of them; `where` names what the rows are of.
 
     Args:
-        problems: "place: what is wrong"; where the same is wrong with many rows, it is said once.
+        problems: "place: what is wrong"; where the same is wrong with many rows, but for numbers, it is said once.
     """
     if not problems:
         return
-    places: dict[str, list[str]] = {}
+    alike: dict[str, list[tuple[str, str]]] = {}
     for problem in problems:
         place, _, wrong = problem.partition(": ")
-        places.setdefault(wrong, []).append(place)
+        alike.setdefault(re.sub(r"\bbyte \d+", "byte", wrong), []).append((place, wrong))
     lines = []
-    for wrong, found in places.items():
+    for found in alike.values():
+        places = [place for place, _ in found]
         if len(found) > ALIKE:
-            lines.append(f"{found[0]}: {wrong}; {len(found) - 1:,} more alike: {', '.join(found[1:ALIKE])}, …")
+            lines.append(f"{places[0]}: {found[0][1]}; {len(found) - 1:,} more alike: {', '.join(places[1:ALIKE])}, …")
         else:
-            lines += [f"{place}: {wrong}" for place in found]
+            lines += [f"{place}: {wrong}" for place, wrong in found]
     shown = "\n".join(f"  {line}" for line in lines[:REPORTED_PROBLEMS])
     more = f"\n  … and {len(lines) - REPORTED_PROBLEMS} more" if len(lines) > REPORTED_PROBLEMS else ""
+    if any(wrong.startswith("not UTF-8") for wrong in alike):
+        more += "\n  Save the file as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW` does, if Windows wrote it."
     raise InputError(f"{where} has {len(problems):,} problem(s); nothing was trained:\n{shown}{more}")
 
 
@@ -411,8 +414,9 @@ def count_rows(path: Path) -> int:
             return pyarrow.parquet.read_metadata(path).num_rows
         except pyarrow.ArrowException:
             return 0
+    header = kind_of(path)[0] == ".csv"
     with open_file(path) as file:
         try:
-            return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+            return max(0, sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b"")) - header)
         except OSError as error:
             raise _unreadable(path, error) from error
