@@ -11,6 +11,7 @@ to fit on, from models that learned from a part of them.
 - joint: all log-odds of a text in a linear map for each label, fitted on the audit's rows with a penalty on what
   differs from the identity; it could be folded into the classifier
 - neutral alone: where neutral stands beside an emotion, only the one further above its threshold stays
+- neutral left out: where neutral stands beside an emotion, it goes (`--neutral_alone` of run_inference.py)
 
 Each is held against the same strategy with thresholds from the half; ± is the standard deviation over the halves.
 """
@@ -28,7 +29,7 @@ from utils.command_line import plain_parser
 from utils.console import InputError, one_sentence_errors
 from utils.evaluation.choices import METRICS
 from utils.evaluation.report import markdown_table
-from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
+from utils.evaluation.thresholds import beside_others, decide, fit_thresholds, micro_and_macro_f1
 from utils.run_folder import RunFolder
 
 Rows = tuple[np.ndarray, np.ndarray]  # labels as zeros and ones, and probabilities, (rows, labels)
@@ -124,6 +125,8 @@ def study(run: RunFolder, audit: Path, splits: int) -> str:
                 }
                 if neutral is not None:
                     answers["neutral alone"] = scored(alone(predicted, probabilities[other], own, neutral))
+                    left_out = beside_others(neutral, probabilities[other], own)
+                    answers["neutral left out"] = scored(predicted & ~left_out)
                 if strategy == "per_label":
                     for rows in (10, 30, 100):
                         cuts = shrunk(gold[fitted], probabilities[fitted], metric, rows)

@@ -63,7 +63,6 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "quality_study.jsonl"
 BEFORE = {"minilm": {"num_train_epochs": 3, "learning_rate": 2e-4}}  # what recipes had before the study changed them
 EMA_EVERY = 10  # steps between updates of the running averages
-WRITTEN = ROOT / "benchmarks" / "data" / "rare_emotions.tsv"  # 60 sentences for each of the five rarest emotions
 
 
 # --- ingredients ----------------------------------------------------------------------------------------------------
@@ -122,18 +121,6 @@ def freeze_embeddings(model: nn.Module) -> None:
     model.base_model.embeddings.requires_grad_(False)
 
 
-def written_rows() -> list[tuple[str, list[str]]]:
-    """The sentences of `WRITTEN`, a line each, and after a tab the names of their labels, separated by commas."""
-    rows = (line.split("\t") for line in WRITTEN.read_text(encoding="utf-8").splitlines())
-    return [(text, labels.split(",")) for text, labels in rows]
-
-
-def demo_rows() -> list[tuple[str, list[str]]]:
-    demo = load_splits(DataArguments("demo"))
-    names = label_names(demo)
-    return [(row["text"], [names[index] for index in row["labels"]]) for row in demo["train"]]
-
-
 @dataclass(frozen=True)
 class Variant:
     """What differs from the plain recipe.
@@ -142,8 +129,8 @@ class Variant:
     `layer_decay` multiplies the rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the
     head's rate; `pos_weight` is an exponent of the inverse label frequency; `mlm_epochs` of masked-language training on
     all training comments come first; `described` starts the classifier at the labels' descriptions; `groups` weighs
-    the loss of a second output layer, thrown away afterwards, that tells the emotions' groups; `further` are rows that
-    are added to train.
+    the loss of a second output layer, thrown away afterwards, that tells the emotions' groups; `demo_rows` adds the
+    demo corpus' training rows to train.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -157,7 +144,7 @@ class Variant:
     mlm_epochs: int = 0
     described: bool = False
     groups: float = 0.0
-    further: tuple[Callable[[], list[tuple[str, list[str]]]], ...] = ()
+    demo_rows: bool = False
 
 
 VARIANTS = {
@@ -205,8 +192,7 @@ VARIANTS = {
     "mlm_2": Variant(mlm_epochs=2),
     "groups_0.3": Variant(groups=0.3),
     "described": Variant(described=True),
-    "written": Variant(further=(written_rows,)),
-    "demo_rows": Variant(further=(demo_rows,)),
+    "demo_rows": Variant(demo_rows=True),
 }
 
 
@@ -227,7 +213,6 @@ def combined(name: str) -> Variant:
             if getattr(variant, item.name) != getattr(Variant(), item.name)
         }
         changed |= {"arguments": result.arguments | variant.arguments, "prepare": result.prepare + variant.prepare}
-        changed["further"] = result.further + variant.further
         result = replace(result, **changed)
     return result
 
@@ -382,11 +367,9 @@ def train_one(
     names = label_names(splits)
     train = stratified_subset(splits["train"], options.rows or data_args.max_train_samples, seed)
     rows, train = len(train), train.select_columns(["text", "labels"])
-    for read in variant.further:
-        texts, labels = zip(*read(), strict=True)
-        ids = [[names.index(name) for name in some] for some in labels]
-        further = Dataset.from_dict({"text": texts, "labels": ids}, features=train.features)
-        train = concatenate_datasets([train, further])
+    if variant.demo_rows:
+        demo = load_splits(DataArguments("demo"))["train"].select_columns(["text", "labels"])
+        train = concatenate_datasets([train, demo.cast(train.features)])
     path, _ = resolve_model(model_args.model_name_or_path)
     tokenizer = load_tokenizer(path)
     train_set, dev = (encode(split, tokenizer, args.max_seq_length) for split in (train, splits["validation"]))
@@ -430,18 +413,19 @@ def train_one(
         np.save(options.folder / f"{run}_dev.npy", answers)
         setting = {"recipe": options.recipe.stem, "variant": name + suffix, "seed": seed, "rows": rows}
         setting |= {"epochs": args.num_train_epochs, "minutes": round(minutes, 1), "train_loss": round(final_loss, 5)}
+        setting |= {"machine": options.machine} if options.machine else {}
         results.append(setting | unseen_scores(dev_gold, answers, data_args.max_eval_samples))
         print(json.dumps(results[-1]), flush=True)
     return results
 
 
-def score_run(recipe: str, name: str, run: RunFolder, path: Path) -> None:
+def score_run(recipe: str, name: str, run: RunFolder, path: Path, machine: str) -> None:
     """Append what a finished run of run_finetune.py is on the study's scale."""
     record, results = run.read(RUN_FILE), run.read(RESULTS_FILE)
     _, (_, gold, answers) = run.read_predictions("validation")
     setting = {"recipe": recipe, "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
     setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": None}
-    setting |= {"train_loss": round(results["train_loss"], 5)}
+    setting |= {"train_loss": round(results["train_loss"], 5)} | ({"machine": machine} if machine else {})
     with path.open("a") as file:
         file.write(json.dumps(setting | unseen_scores(gold, answers)) + "\n")
 
@@ -454,17 +438,18 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """One table a recipe and number of rows; means over seeds.
+    """One table a machine, recipe and number of rows; means over seeds.
 
     `a+b` is held against `a` where that was run, any other against plain, over the seeds that both have; ± is the
     standard deviation of these differences.
     """
     header = ["variant", "seeds", "micro-F1", "against", "macro-F1", "against", "mAP", "BCE", "minutes"]
     sections = []
-    for recipe, rows in sorted({(result["recipe"], result["rows"]) for result in results}):
+    places = [(result.get("machine", ""), result["recipe"], result["rows"]) for result in results]
+    for place in sorted(set(places)):
         runs, lines = {}, []
-        for result in results:
-            if (result["recipe"], result["rows"]) == (recipe, rows):
+        for result, its in zip(results, places, strict=True):
+            if its == place:
                 runs.setdefault(result["variant"], {})[result["seed"]] = result
         for name, by_seed in runs.items():
             cells = [name, str(len(by_seed))]
@@ -478,7 +463,9 @@ def table(results: list[dict[str, Any]]) -> str:
                     cells.append("–" if name == "plain" or not gaps else f"{statistics.mean(gaps):+.4f}{spread}")
             minutes = [run["minutes"] for run in by_seed.values() if run["minutes"]]
             lines.append([*cells, f"{statistics.mean(minutes):.1f}" if minutes else "–"])
-        sections.append(f"`{recipe}`, {rows:,} rows:\n\n{markdown_table(header, lines)}")
+        machine, recipe, rows = place
+        title = f"`{recipe}`, {rows:,} rows{', ' if machine else ''}{machine}"
+        sections.append(f"{title}:\n\n{markdown_table(header, lines)}")
     return "\n\n".join(sections)
 
 
@@ -493,6 +480,7 @@ def main() -> None:
     parser.add_argument("--score", nargs="+", metavar=("NAME", "OUTPUT_DIR"), help="score finished runs as a variant")
     parser.add_argument("--folder", type=Path, default=Path("outputs/quality_study"))
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--machine", default="", help="what to call this one in the results: each has its own tables")
     parser.add_argument("--list", action="store_true", help="name the variants and stop")
     parser.add_argument("--table", action="store_true", help="print the results file as a table and stop")
     options = parser.parse_args()
@@ -500,7 +488,7 @@ def main() -> None:
         print("\n".join(f"{name:28}{variant}" for name, variant in VARIANTS.items()))
     elif options.score:
         for run in map(RunFolder, options.score[1:]):
-            score_run(options.recipe.stem, options.score[0], run, options.results)
+            score_run(options.recipe.stem, options.score[0], run, options.results, options.machine)
     elif options.table:
         print(table(read_results(options.results)))
     else:
@@ -509,11 +497,14 @@ def main() -> None:
         options.results.parent.mkdir(parents=True, exist_ok=True)
         data = load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))
         data.pop("test", None)
-        done = {(r["recipe"], r["variant"], r["seed"], r["rows"]) for r in read_results(options.results)}
+        done = {
+            (result.get("machine", ""), result["recipe"], result["variant"], result["seed"], result["rows"])
+            for result in read_results(options.results)
+        }
         rows = options.rows or yaml.safe_load(options.recipe.read_text()).get("max_train_samples", len(data["train"]))
         for seed in options.seeds:
             for name, variant in variants.items():
-                if (options.recipe.stem, name, seed, rows) in done:
+                if (options.machine, options.recipe.stem, name, seed, rows) in done:
                     continue
                 for result in train_one(name, variant, seed, options, data, options.model_name_or_path):
                     with options.results.open("a") as file:
