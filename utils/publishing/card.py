@@ -297,10 +297,11 @@ def _beside_neutral(run: RunFolder, split: str, thresholds: Mapping[str, float])
     None where no label is called so, or it never happens.
     """
     with left_out("what the card says of neutral beside other labels"):
-        if find_neutral(list(thresholds)) is None or not run.has_predictions(split):
+        label = find_neutral(list(thresholds))
+        if label is None or not run.has_predictions(split):
             return None
         names, (_, gold, probabilities) = run.read_predictions(split)
-        label, cuts = find_neutral(names), np.array([thresholds[name] for name in names])
+        label, cuts = names.index(list(thresholds)[label]), np.array([thresholds[name] for name in names])
         counts = [beside_others(label, *of).sum() for of in ((gold, np.full(len(names), 0.5)), (probabilities, cuts))]
         if any(counts):
             by_people, by_model = (f"{100 * count / len(gold):.1f} %" for count in counts)
