@@ -156,7 +156,7 @@ class ThresholdArguments:
 
     threshold_strategy: Literal["fixed", "global", "per_label", "expected_f1"] = field(
         default="expected_f1",
-        metadata={"help": "0.5, one for all labels, one a label, or one a label that overfits less"},
+        metadata={"help": "0.5, one for all, one a label, or such that overfit less"},
     )
     threshold_metric: Literal["f1_micro", "f1_macro"] = field(
         default="f1_micro", metadata={"help": "what they maximise on validation"}
