@@ -129,6 +129,7 @@ def main(argv: list[str] | None = None) -> Path:
     from utils.auditing.folds import deal, opinion, out_of_fold
     from utils.auditing.judges import baseline_judge, encoder_judge, has_learned_from, loadable
     from utils.auditing.tables import summary, write_audit
+    from utils.data.descriptions import read_descriptions
     from utils.data.labels import multi_hot
     from utils.data.splits import describe, label_names, load_splits, pooled, stratified_subset
     from utils.model.loading import load_for_training, load_tokenizer, resolve_model
@@ -157,10 +158,11 @@ def main(argv: list[str] | None = None) -> Path:
         origin = {"dataset": known_data(dataset), "label_names": names}
     else:
         model_path, base_model = resolve_model(model_args.model_name_or_path)
-        origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args)
+        descriptions = read_descriptions(model_args.label_descriptions, names)
+        origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args, descriptions)
         tokenizer = load_tokenizer(model_path, model_args.trust_remote_code)
-        settings = (args.init_head_bias, model_args.pooling, model_args.trust_remote_code)
-        judge = encoder_judge(args, tokenizer, lambda train: load_for_training(model_path, tokenizer, train, *settings))
+        start = (args.init_head_bias, model_args.pooling, model_args.trust_remote_code, descriptions)
+        judge = encoder_judge(args, tokenizer, lambda train: load_for_training(model_path, tokenizer, train, *start))
     origin |= {name: asked[name] for name in DECISIVE}
     judges = loadable(judges, names, args.device)
     for name in judges:

@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     from transformers import set_seed
 
+    from utils.data.descriptions import read_descriptions
     from utils.data.splits import describe, label_names, load_splits, stratified_subset
     from utils.evaluation.predict import calibrate_run, predict_splits
     from utils.evaluation.report import results_table, score, write_report
@@ -56,7 +57,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # to be published: whether it will be taken is known before anything is trained.
     splits = load_splits(data_args, args.seed)
     dataset, names = describe(data_args, splits, args.seed), label_names(splits)
-    origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args)
+    descriptions = read_descriptions(model_args.label_descriptions, names)
+    origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args, descriptions)
     require_same_origin(checkpoint, origin)
     publication = plan_publication(args, card_args, run, dataset, base_model, fingerprint(origin))
     splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
@@ -64,11 +66,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
     say(f"{dataset['name']}: " + ", ".join(f"{count:,} {split} comments" for split, count in dataset["rows"].items()))
 
-    # 3. The encoder, its tokenizer, and a classifier that starts from the label frequencies: the cure for 0.0000.
+    # 3. The encoder, its tokenizer, and a classifier that starts from the label frequencies, the cure for 0.0000, and
+    # from the labels' descriptions, where there are any.
     trusted = model_args.trust_remote_code
     tokenizer = load_tokenizer(model_path, trusted)
     set_seed(args.seed)
-    model = load_for_training(model_path, tokenizer, splits["train"], args.init_head_bias, model_args.pooling, trusted)
+    start = (args.init_head_bias, model_args.pooling, trusted, descriptions)
+    model = load_for_training(model_path, tokenizer, splits["train"], *start)
     say(f"{base_model or model_path}: {model.num_parameters() / 1e6:.1f}M parameters, {len(names)} labels")
 
     # 4. Train. Each epoch ends with a sweep of the thresholds and a checkpoint; the best one is loaded at the end.

@@ -61,7 +61,8 @@ def main(argv: list[str] | None = None) -> Path:
     import yaml
     from accelerate.utils import broadcast_object_list
 
-    from utils.data.splits import describe, load_splits, stratified_subset
+    from utils.data.descriptions import read_descriptions
+    from utils.data.splits import describe, label_names, load_splits, stratified_subset
     from utils.model.loading import load_for_training, load_tokenizer, resolve_model
     from utils.training.search import RECIPE_FILE, TRIALS_FILE, Search, for_trials, open_folder, require_optuna
     from utils.training.trainer import EmotionTrainer
@@ -69,7 +70,6 @@ def main(argv: list[str] | None = None) -> Path:
     require_optuna()
     folder = open_folder(args.output_dir)
     model_path, _ = resolve_model(model_args.model_name_or_path)
-    pooling, trusted = model_args.pooling, model_args.trust_remote_code
     recipe = as_recipe(*parts)
     say(args.layout())
 
@@ -81,9 +81,11 @@ def main(argv: list[str] | None = None) -> Path:
     say(f"{dataset['name']}: {len(train):,} train comments, {len(validation):,} validation comments")
 
     # 3. The search, new or gone on with: a Trainer begins each trial with a fresh model.
-    tokenizer = load_tokenizer(model_path, trusted)
+    tokenizer = load_tokenizer(model_path, model_args.trust_remote_code)
+    descriptions = read_descriptions(model_args.label_descriptions, label_names(splits))
+    start = (args.init_head_bias, model_args.pooling, model_args.trust_remote_code, descriptions)
     search = Search(folder, args, search_args.search_metric)
-    question = recipe | {"dataset_name": dataset["sha256"], "seed": args.seed}
+    question = recipe | {"dataset_name": dataset["sha256"], "seed": args.seed, "label_descriptions": descriptions}
     with tempfile.TemporaryDirectory() as scratch:
         trainer = EmotionTrainer(
             model=None,
@@ -91,7 +93,7 @@ def main(argv: list[str] | None = None) -> Path:
             train_dataset=train,
             eval_dataset=validation,
             processing_class=tokenizer,
-            model_init=lambda: load_for_training(model_path, tokenizer, train, args.init_head_bias, pooling, trusted),
+            model_init=lambda: load_for_training(model_path, tokenizer, train, *start),
         )
         refused_together(lambda: search.begin(question, output_args.overwrite_output_dir))
         done = [search.done]

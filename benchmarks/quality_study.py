@@ -35,7 +35,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from transformers import TrainerCallback, set_seed
 
 from benchmarks.further_pretraining import pretrain
-from benchmarks.label_descriptions import start_from_descriptions
 from utils.arguments import (
     HUB_DATASET,
     DataArguments,
@@ -46,11 +45,13 @@ from utils.arguments import (
     parse_arguments,
 )
 from utils.console import InputError, one_sentence_errors
+from utils.data.descriptions import read_descriptions
 from utils.data.encoding import encode
 from utils.data.labels import TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.splits import label_names, load_splits, stratified_subset
 from utils.evaluation.report import markdown_table
 from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
+from utils.model.descriptions import SPREAD, start_from_descriptions
 from utils.model.head import init_head_bias, label_list, output_layer, start_pooler_as_identity
 from utils.model.loading import load_model, load_tokenizer, resolve_model
 from utils.model.pooling import pool_by_mean
@@ -128,9 +129,9 @@ class Variant:
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
     `layer_decay` multiplies the rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the
     head's rate; `pos_weight` is an exponent of the inverse label frequency; `mlm_epochs` of masked-language training on
-    all training comments come first; `described` starts the classifier at the labels' descriptions; `groups` weighs
-    the loss of a second output layer, thrown away afterwards, that tells the emotions' groups; `demo_rows` adds the
-    demo corpus' training rows to train.
+    all training comments come first; `described` says what the classifier starts from, `go_emotions` or `names`, and
+    `spread` how far its logits then differ; `groups` weighs the loss of a second output layer, thrown away afterwards,
+    that tells the emotions' groups; `demo_rows` adds the demo corpus' training rows to train.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -142,7 +143,8 @@ class Variant:
     pos_weight: float = 0.0
     rdrop: float = 0.0
     mlm_epochs: int = 0
-    described: bool = False
+    described: str = ""
+    spread: float = SPREAD
     groups: float = 0.0
     demo_rows: bool = False
 
@@ -191,7 +193,11 @@ VARIANTS = {
     "rdrop_1": Variant(rdrop=1.0),
     "mlm_2": Variant(mlm_epochs=2),
     "groups_0.3": Variant(groups=0.3),
-    "described": Variant(described=True),
+    "described": Variant(described="go_emotions"),
+    "described_1": Variant(described="go_emotions", spread=1.0),
+    "named": Variant(described="names"),
+    "named_0.25": Variant(described="names", spread=0.25),
+    "named_1": Variant(described="names", spread=1.0),
     "demo_rows": Variant(demo_rows=True),
 }
 
@@ -383,7 +389,9 @@ def train_one(
     for prepare in variant.prepare:
         prepare(model)
     if variant.described:
-        start_from_descriptions(model, tokenizer, train["text"][:512])
+        start_from_descriptions(
+            model, tokenizer, read_descriptions(variant.described, names), train["text"], variant.spread
+        )
     if variant.smoothing:
         soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
         feature = train_set.features["labels"]

@@ -7,12 +7,11 @@ import pytest
 import torch
 from conftest import ROOT
 
-from benchmarks.label_descriptions import read_by_classifier, start_from_descriptions
 from benchmarks.quality_study import GroupTargets, combined, table
 from benchmarks.speed_table import speed_table
 from utils.data.labels import GO_EMOTIONS, multi_hot
-from utils.model.head import init_head_bias, output_layer, start_pooler_as_identity
-from utils.model.loading import load_model, load_tokenizer
+from utils.model.head import init_head_bias, start_pooler_as_identity
+from utils.model.loading import load_model
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
 JUDGE_A_RUN = (
@@ -57,28 +56,16 @@ def test_a_benchmark_of_a_folder_that_holds_no_run_says_so_in_one_sentence(name,
 
 @pytest.fixture
 def new_classifier(tiny_bert, demo):
-    """A classifier on the tiny encoder, its tokenizer, and the gold labels whose frequencies its bias starts at."""
+    """A classifier on the tiny encoder, and the gold labels whose frequencies its bias starts at."""
     model, _ = load_model(str(tiny_bert), list(GO_EMOTIONS))
     gold = multi_hot(demo["train"]["labels"], len(GO_EMOTIONS))
     init_head_bias(model, gold)
     start_pooler_as_identity(model)
-    return model, load_tokenizer(str(tiny_bert)), gold
-
-
-def test_descriptions_start_the_classifier_at_the_frequencies(new_classifier, demo):
-    model, tokenizer, _ = new_classifier
-    layer, texts = output_layer(model), list(demo["train"]["text"][:200])
-    frequencies = layer.bias.detach().clone()
-    start_from_descriptions(model, tokenizer, texts, spread=0.5)
-    with torch.no_grad():
-        logits = layer(read_by_classifier(model, tokenizer, texts))
-    torch.testing.assert_close(logits.mean(dim=0), frequencies, atol=1e-4, rtol=0)
-    assert float(logits.std(dim=0).mean()) == pytest.approx(0.5, abs=1e-3)
-    assert layer.weight.mean(dim=0).abs().max() < 1e-3 * layer.weight.abs().max()
+    return model, gold
 
 
 def test_groups_are_told_from_what_the_classifier_reads(new_classifier):
-    model, _, gold = new_classifier
+    model, gold = new_classifier
     groups = GroupTargets(model, gold)
     assert groups.out_features == 7 + 4
     model(input_ids=torch.tensor([[2, 7, 3], [2, 9, 3]]))
@@ -101,5 +88,7 @@ def test_the_study_tells_machines_apart():
 
 def test_variants_are_joined():
     joined = combined("open+epochs_2+described+groups_0.3+demo_rows")
-    assert (joined.described, joined.groups, joined.demo_rows, joined.pooler_as_head) == (True, 0.3, True, True)
+    assert (joined.described, joined.groups) == ("go_emotions", 0.3)
+    assert joined.demo_rows
+    assert joined.pooler_as_head
     assert joined.arguments == {"num_train_epochs": 2}

@@ -28,7 +28,7 @@ from utils.run_folder import LOGS, RunFolder
 
 _PLACES = (
     "dataset_name", "label_names", "corrections", "model_name_or_path", "output_dir", "resume_from_checkpoint",
-    "teacher", "judge",
+    "label_descriptions", "teacher", "judge",
 )  # fmt: skip
 HUB_DATASET = "google-research-datasets/go_emotions"
 
@@ -41,7 +41,8 @@ GROUPS = {
         "taxonomy", "corrections", "correct_validation",
     ),
     "model": (
-        "model_name_or_path", "pooling", "max_seq_length", "init_head_bias", "trust_remote_code", "export_onnx",
+        "model_name_or_path", "pooling", "label_descriptions", "max_seq_length", "init_head_bias", "trust_remote_code",
+        "export_onnx",
     ),
     "training": (
         "num_train_epochs", "learning_rate", "head_learning_rate", "per_device_train_batch_size", "class_weights",
@@ -79,7 +80,9 @@ DECISIVE = (
     "metric_for_best_model", "greater_is_better",
 )  # fmt: skip
 # Of the arguments that others come to see.
-_MAY_BE_PATHS = ("dataset_name", "label_names", "corrections", "model_name_or_path", "teacher", "judge")
+_MAY_BE_PATHS = (
+    "dataset_name", "label_names", "corrections", "model_name_or_path", "label_descriptions", "teacher", "judge",
+)  # fmt: skip
 _UNDECISIVE = ("precision", "early_stopping_patience", "overwrite_repo")  # of FinetuneArguments' own
 
 # What each epoch is scored by: see `compute_metrics` in utils/evaluation/scores.py.
@@ -140,6 +143,9 @@ class ModelArguments:
     pooling: Literal["first_token", "mean"] = field(
         default="first_token",
         metadata={"help": "what a new classifier reads; mean: for sentence encoders"},
+    )
+    label_descriptions: str | None = field(
+        default=None, metadata={"help": "where it starts: a YAML file, go_emotions, or names"}
     )
     calibration: Literal["none", "temperature", "platt"] = field(
         default="none", metadata={"help": "of the probabilities on validation, in the model"}

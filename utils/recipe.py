@@ -2,31 +2,11 @@
 
 import difflib
 import json
-from collections.abc import Hashable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-import yaml
-
 from utils.console import InputError
-
-MOST_BYTES = 1 << 20  # of a recipe
-
-
-class _FlatLoader(yaml.SafeLoader):
-    """YAML without what a flat recipe has no use for: keys twice, of which the last would win, and references, a few
-    of which can stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError(f"references (*{self.peek_event().anchor}) are not read")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(f"{twice[0]} stands in it twice")
-        return super().construct_mapping(node, deep)
+from utils.flat_yaml import read_flat
 
 
 def read_recipe(path: str) -> dict[str, Any]:
@@ -35,25 +15,10 @@ def read_recipe(path: str) -> dict[str, Any]:
     Raises:
         InputError: it is no file, or none of this form.
     """
-    file = Path(path)
-    if not file.exists():
-        raise InputError(f"--config {path}: there is no such file.")
-    if not file.is_file():
-        raise InputError(f"--config {path}: is no file.")
-    if file.stat().st_size > MOST_BYTES:
-        raise InputError(f"--config {path}: has {file.stat().st_size:,} bytes; accepted: up to {MOST_BYTES:,}.")
-    try:
-        recipe = yaml.load(file.read_text(encoding="utf-8"), _FlatLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise InputError(f"--config {path}: not a readable YAML file ({reason}).") from error
-    if recipe is None:
-        return {}
-    if not isinstance(recipe, dict):
-        raise InputError(f"--config {path}: holds a {type(recipe).__name__}, expected `key: value` lines.")
+    recipe = read_flat(path, "--config")
     if "config" in recipe:
         raise InputError(f"--config {path}: names another recipe (config: {recipe['config']}); accepted: one recipe.")
-    return {str(key): value for key, value in recipe.items()}
+    return recipe
 
 
 def as_tokens(recipe: dict[str, Any]) -> list[str]:

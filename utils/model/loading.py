@@ -25,6 +25,7 @@ from utils.console import InputError, say
 from utils.data.labels import label_maps, multi_hot
 from utils.hub_client import limit_waiting, reason
 from utils.model import head, integrity
+from utils.model.descriptions import start_from_descriptions
 from utils.model.folding import CONFIG_KEY, stored_thresholds, unfold_thresholds
 from utils.model.pooling import pool_by_mean
 from utils.run_folder import RunFolder
@@ -180,10 +181,12 @@ def load_for_training(
     init_head_bias: bool = True,
     pooling: str = "first_token",
     trust_remote_code: bool = False,
+    descriptions: Sequence[str] | None = None,
 ) -> PreTrainedModel:
     """The encoder with a classifier for the labels of `train_set`; a new classifier gets a warm start.
 
-    The warm start is what cures a micro-F1 of 0.0000; see `utils.model.head` and, for `pooling`, `utils.model.pooling`.
+    The warm start is what cures a micro-F1 of 0.0000; see `utils.model.head`, for `pooling` `utils.model.pooling`, and
+    for `descriptions` `utils.model.descriptions`.
 
     Args:
         path: a folder, or a model id on the Hub.
@@ -192,9 +195,10 @@ def load_for_training(
         init_head_bias: start the bias at the log-odds of the label frequencies in `train_set`, where there is a bias.
         pooling: `first_token` or `mean`.
         trust_remote_code: see `read_config`.
+        descriptions: a sentence about each label, at which its weights start; None for a start at random.
 
     Raises:
-        InputError: the model cannot be loaded, trained or pooled so.
+        InputError: the model cannot be loaded, trained, pooled or started so.
     """
     names = train_set.features["labels"].feature.names
     model, head_is_new = load_model(path, names, tokenizer, trust_remote_code)
@@ -210,6 +214,10 @@ def load_for_training(
             pool_by_mean(model)
         if init_head_bias and has_bias:
             head.init_head_bias(model, multi_hot(train_set["labels"], len(names)))
+        if descriptions is not None:
+            start_from_descriptions(model, tokenizer, descriptions, train_set["text"])
+    elif descriptions is not None:
+        say("--label_descriptions changes nothing for a classifier that is kept.")
     return model
 
 

@@ -79,6 +79,7 @@ def learned_from(
     data_args: DataArguments,
     model_args: ModelArguments,
     args: FinetuneArguments,
+    descriptions: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """All that decides what a run learns, by name, as its checkpoints keep it.
 
@@ -88,12 +89,15 @@ def learned_from(
         dataset: its `name` and `sha256`, and the files of its `corrections`; see `utils.data.splits.describe`.
         names: label names.
         model_path, base_model: see `utils.model.loading.resolve_model`.
+        descriptions: of the labels, see `utils.data.descriptions.read_descriptions`.
     """
+    described = model_args.label_descriptions
     return {
         "dataset": known_data(dataset),
         "label_names": list(names),
         "model_name_or_path": {"name": base_model} if base_model else identity(model_path),
         **decisive(data_args, model_args, args),
+        "label_descriptions": {"name": described, "sha256": digest(descriptions)} if described else None,
         "teacher": [identity(teacher) for teacher in args.teacher or []],
     }
 
