@@ -171,6 +171,7 @@ VARIANTS = {
     "epochs_16": Variant({"num_train_epochs": 16}),
     "decay_0.1": Variant({"weight_decay": 0.1}),
     "cosine": Variant({"lr_scheduler_type": "cosine"}),
+    "constant": Variant({"lr_scheduler_type": "constant_with_warmup"}),
     "no_warmup": Variant({"warmup_steps": 0}),
     "warmup_0.3": Variant({"warmup_steps": 0.3}),
     "layer_decay_0.9": Variant(layer_decay=0.9),

@@ -28,31 +28,47 @@ def find_columns(rows: Sequence[Row], args: DataArguments, where: str) -> Column
         InputError: a column is missing, or more than one could be meant.
     """
     names = list(dict.fromkeys(name for row in rows if row.problem is None for name in row.cells))
-    text = _text_column(names, args.text_column, where)
+    text, no_text = _text_column(names, args.text_column)
     others = [name for name in names if name != text]
-    if args.label_columns:
-        asked = [name.strip() for name in args.label_columns.split(",")]
-        if missing := [name for name in asked if name not in others]:
-            raise InputError(
-                f"{where}: --label_columns {', '.join(missing)}: there is no such column ({_listed(others)})."
-            )
-        return Columns(text, tuple(asked), one_hot=True)
-    if args.label_column:
-        if args.label_column not in others:
-            raise InputError(f"{where}: no column {args.label_column} ({_listed(others)}), which --label_column names.")
-        return Columns(text, (args.label_column,), one_hot=False)
-    usual = [name for name in others if name.lower() in LABEL_NAMES]
-    if "labels" in others or len(usual) == 1:
-        return Columns(text, ("labels" if "labels" in others else usual[0],), one_hot=False)
+    labels, no_labels = _label_columns(others, args, rows)
+    if problems := [problem for problem in (no_text, no_labels) if problem]:  # both in one go
+        raise InputError(f"{where} (columns: {_listed(names)}): {' '.join(problems)}")
+    one_hot = bool(args.label_columns) or len(labels) > 1
+    return Columns(text, labels, one_hot)
+
+
+def _text_column(names: list[str], asked: str | None) -> tuple[str, str | None]:
+    """The text's column, and what to say where there is none."""
+    if asked:
+        return asked, None if asked in names else f"--text_column {asked}: there is no such column."
+    usual = [name for name in names if name.lower() in TEXT_NAMES]
+    if "text" in names or len(usual) == 1:
+        return ("text" if "text" in names else usual[0]), None
     if usual:
-        raise InputError(f"{where}: {' and '.join(usual)} may hold the labels; say which with --label_column.")
-    found = _binary_columns(others, rows)
-    if not found:
-        raise InputError(
-            f"{where}: no column labels ({_listed(others)}); name it with --label_column, or the columns of zeros and "
-            "ones, one for each label, with --label_columns A,B,C."
-        )
-    return Columns(text, found, one_hot=True)
+        return "", f"{' and '.join(usual)} may hold the text; say which with --text_column."
+    return "", "no column text; name it with --text_column."
+
+
+def _label_columns(names: list[str], args: DataArguments, rows: Sequence[Row]) -> tuple[tuple[str, ...], str | None]:
+    """The labels' column, or those of zeros and ones, and what to say where there is none."""
+    if args.label_columns:
+        asked = tuple(name.strip() for name in args.label_columns.split(","))
+        missing = [name for name in asked if name not in names]
+        return asked, f"--label_columns {', '.join(missing)}: there is no such column." if missing else None
+    if args.label_column:
+        there = args.label_column in names
+        return (args.label_column,), None if there else f"--label_column {args.label_column}: there is no such column."
+    usual = [name for name in names if name.lower() in LABEL_NAMES]
+    if "labels" in names or len(usual) == 1:
+        return ("labels" if "labels" in names else usual[0],), None
+    if usual:
+        return (), f"{' and '.join(usual)} may hold the labels; say which with --label_column."
+    if found := _binary_columns(names, rows):
+        return found, None
+    return (), (
+        "no column labels; name it with --label_column, or the columns of zeros and ones, one for each label, with "
+        "--label_columns A,B,C."
+    )
 
 
 def one_hot_problem(row: Row, columns: Sequence[str]) -> str | None:
@@ -68,19 +84,6 @@ def one_hot_ids(row: Row, columns: Sequence[str]) -> list[int]:
     return [index for index, column in enumerate(columns) if zero_or_one(row.cells[column])]
 
 
-def _text_column(names: list[str], asked: str | None, where: str) -> str:
-    if asked:
-        if asked not in names:
-            raise InputError(f"{where}: no column {asked} ({_listed(names)}), which --text_column names.")
-        return asked
-    usual = [name for name in names if name.lower() in TEXT_NAMES]
-    if "text" in names or len(usual) == 1:
-        return "text" if "text" in names else usual[0]
-    if usual:
-        raise InputError(f"{where}: {' and '.join(usual)} may hold the text; say which with --text_column.")
-    raise InputError(f"{where}: no column text ({_listed(names)}); name it with --text_column.")
-
-
 def _binary_columns(names: list[str], rows: Sequence[Row]) -> tuple[str, ...]:
     """Columns of zeros and ones, at least two; columns of truth values count where there are no others."""
     good = [row.cells for row in rows if row.problem is None]
@@ -92,4 +95,4 @@ def _binary_columns(names: list[str], rows: Sequence[Row]) -> tuple[str, ...]:
 
 def _listed(names: Sequence[str]) -> str:
     named = [name for name in names if name]
-    return f"found: {', '.join(named[:20])}{', …' if len(named) > 20 else ''}" if named else "found: none"
+    return ", ".join(named[:20]) + (", …" if len(named) > 20 else "") or "none"
