@@ -129,9 +129,10 @@ class Variant:
     `arguments` are run_finetune.py's; `smoothing` moves each target that far towards its label's frequency;
     `layer_decay` multiplies the rate once a layer from the top down; `pooler_as_head` gives an untrained pooler the
     head's rate; `pos_weight` is an exponent of the inverse label frequency; `mlm_epochs` of masked-language training on
-    all training comments come first; `described` says what the classifier starts from, `go_emotions` or `names`, and
-    `spread` how far its logits then differ; `groups` weighs the loss of a second output layer, thrown away afterwards,
-    that tells the emotions' groups; `demo_rows` adds the demo corpus' training rows to train.
+    all training comments come first; `described` says what the classifier starts from, `go_emotions`, `names` or
+    `other names` (each label has the next one's), and `spread` how far its logits then differ; `groups` weighs the loss
+    of a second output layer, thrown away afterwards, that tells the emotions' groups; `demo_rows` adds the demo corpus'
+    training rows to train.
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -197,6 +198,7 @@ VARIANTS = {
     "described": Variant(described="go_emotions"),
     "described_1": Variant(described="go_emotions", spread=1.0),
     "named": Variant(described="names"),
+    "misnamed": Variant(described="other names"),
     "named_0.25": Variant(described="names", spread=0.25),
     "named_1": Variant(described="names", spread=1.0),
     "demo_rows": Variant(demo_rows=True),
@@ -390,9 +392,9 @@ def train_one(
     for prepare in variant.prepare:
         prepare(model)
     if variant.described:
-        start_from_descriptions(
-            model, tokenizer, read_descriptions(variant.described, names), train["text"], variant.spread
-        )
+        told = [*names[1:], names[0]] if variant.described == "other names" else names
+        descriptions = read_descriptions(variant.described.split()[-1], told)
+        start_from_descriptions(model, tokenizer, descriptions, train["text"], variant.spread)
     if variant.smoothing:
         soft = (1 - variant.smoothing) * gold + variant.smoothing * gold.mean(axis=0)
         feature = train_set.features["labels"]
