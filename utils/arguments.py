@@ -145,7 +145,7 @@ class ModelArguments:
         metadata={"help": "what a new classifier reads; mean: for sentence encoders"},
     )
     label_descriptions: str | None = field(
-        default=None, metadata={"help": "where it starts: a YAML file, go_emotions, or names"}
+        default=None, metadata={"help": "meanings to start at: a YAML file, go_emotions, or names"}
     )
     calibration: Literal["none", "temperature", "platt"] = field(
         default="none", metadata={"help": "of the probabilities on validation, in the model"}
