@@ -145,7 +145,7 @@ class ModelArguments:
         metadata={"help": "what a new classifier reads; mean: for sentence encoders"},
     )
     label_descriptions: str | None = field(
-        default=None, metadata={"help": "meanings to start at: a YAML file, go_emotions, or names"}
+        default=None, metadata={"help": "meanings to start at: a YAML file, go_emotions, names or none"}
     )
     calibration: Literal["none", "temperature", "platt"] = field(
         default="none", metadata={"help": "of the probabilities on validation, in the model"}
@@ -154,6 +154,10 @@ class ModelArguments:
         default=True, metadata={"help": "move them into the model, so that 0.5 is right in every client"}
     )
     export_onnx: bool = field(default=True, metadata={"help": "write the model as ONNX too, fp32 and int8"})
+
+    def __post_init__(self) -> None:
+        if self.label_descriptions == "none":  # takes back what a recipe asks for
+            self.label_descriptions = None
 
 
 @dataclass

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from conftest import causal_configs, encoder_configs, saved
+from conftest import ROOT, causal_configs, encoder_configs, saved
 from sklearn.metrics import average_precision_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import run_finetune
+from utils.arguments import FinetuneArguments, ModelArguments, parse_arguments
 from utils.console import InputError
 from utils.data.descriptions import read_descriptions
 from utils.data.labels import GO_EMOTIONS, multi_hot
@@ -88,6 +89,13 @@ def test_minilm_knows_much_of_described_emotions_before_it_has_learned(source, d
         answers = logits(model, tokenizer, rows["text"])
         precision[start] = average_precision_score(gold, answers.numpy(), average="macro")
     assert precision[source] > 2 * precision[None], precision
+
+
+def test_what_a_recipe_says_is_taken_back():
+    recipe = ROOT / "recipes" / "few_comments.yaml"
+    for said, kept in (([], "names"), (["--label_descriptions", "none"], None)):
+        (model,) = parse_arguments((ModelArguments, FinetuneArguments), ["--config", str(recipe), *said], "")[:1]
+        assert model.label_descriptions == kept
 
 
 def test_a_run_starts_from_a_file_and_shows_nobody_where_it_lies(finetune_arguments, tmp_path, capsys):
