@@ -155,7 +155,7 @@ def finetune_arguments(tiny_bert, small_data) -> list[str]:
     return [
         "--config", str(ROOT / "recipes" / "quickstart.yaml"), "--model_name_or_path", str(tiny_bert),
         "--dataset_name", str(small_data), "--num_train_epochs", "2", "--precision", "fp32", "--use_cpu", "true",
-        "--learning_rate", "1e-3", "--export_onnx", "false",
+        "--learning_rate", "1e-3", "--export_onnx", "false", "--pooling", "first_token", "--label_descriptions", "none",
     ]  # fmt: skip
 
 
