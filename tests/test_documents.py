@@ -39,7 +39,7 @@ NAMED = re.compile(
     r"(?:utils|tests|docs|recipes|benchmarks|data|space|metrics)/[\w./-]*\w|[\w-]+\.(?:py|md|yaml|txt|toml|cff)"
 )
 MADE = re.compile(
-    r"recipe\.yaml|labels\.txt|emotions\.txt|my_\w+|README\.md|vocab\.txt|comments\.txt"
+    r"recipe\.yaml|labels\.txt|emotions\.txt|my_\w+(?:\.yaml)?|README\.md|vocab\.txt|comments\.txt"
 )  # by runs and users
 
 
