@@ -15,7 +15,7 @@ from utils.model.loading import load_model
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
 JUDGE_A_RUN = (
-    "explanations", "first_token", "folded_pipeline", "int8", "onnx_parity", "precision", "roofline",
+    "averages", "explanations", "first_token", "folded_pipeline", "int8", "onnx_parity", "precision", "roofline",
     "threshold_speed", "threshold_strategies",
 )  # fmt: skip
 
