@@ -238,13 +238,13 @@ def test_columns_are_named_found_or_asked_for(tmp_path):
         for n, (text, labels) in enumerate(zip(TEXTS, LABELS, strict=True))
     ]
     assert re.search(
-        r"\(columns: Nr, Kommentar, Themen\): no column text; .* --text_column\. no column labels; .* --label_column,",
+        r"\(columns: Nr, Kommentar, Themen\): no column text; .* --text_column\. And no column labels; .* --label_column,",
         refused(write(tmp_path, rows)),
     )
     assert "name it with --label_column" in refused(write(tmp_path, rows, text_column="Kommentar"))
     assert found(write(tmp_path, rows, text_column="Kommentar", label_column="Themen")) == (NAMES, LABELS)
     said = refused(write(tmp_path, rows, text_column="text", label_column="labels"))
-    assert "--text_column text: there is no such column. --label_column labels: there is no such column." in said
+    assert "--text_column text: there is no such column. And --label_column labels: there is no such column." in said
     usual = [{"Sentence": row["Kommentar"], "tags": row["Themen"]} for row in rows]
     assert found(write(tmp_path, usual)) == (NAMES, LABELS)
     both = [row | {"review": "x"} for row in usual]

@@ -32,7 +32,7 @@ def find_columns(rows: Sequence[Row], args: DataArguments, where: str) -> Column
     others = [name for name in names if name != text]
     labels, no_labels = _label_columns(others, args, rows)
     if problems := [problem for problem in (no_text, no_labels) if problem]:  # both in one go
-        raise InputError(f"{where} (columns: {_listed(names)}): {' '.join(problems)}")
+        raise InputError(f"{where} (columns: {_listed(names)}): {' And '.join(problems)}")
     one_hot = bool(args.label_columns) or len(labels) > 1
     return Columns(text, labels, one_hot)
 
