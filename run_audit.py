@@ -41,6 +41,7 @@ OF_AN_AUDIT = ("folds", "baseline", "judge", "audit_splits", "output_dir", "over
 NOT_FOR_AN_AUDIT = {
     "taxonomy": "--taxonomy groups labels; an audit is of those that the data has.",
     "teacher": "--teacher names models that may know the labels by heart; for another opinion take --judge.",
+    "unlabelled_file": "--unlabelled_file: an audit is of labels, which these texts have not.",
     "resume_from_checkpoint": "--resume_from_checkpoint is not needed: the same command goes on by itself.",
     "push_to_hub": "--push_to_hub: an audit is not published.",
 }

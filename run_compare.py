@@ -11,8 +11,6 @@ refused, and with --seeds the same seed twice.
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-
 from utils.command_line import plain_parser, run_folder
 from utils.console import InputError, one_sentence_errors, say
 from utils.run_folder import RUN_FILE, THRESHOLDS_FILE, RunFolder
@@ -94,6 +92,8 @@ def require_different_seeds(runs: Sequence[RunFolder]) -> None:
 
 def paired_test(first: RunFolder, second: RunFolder) -> str:
     """Both runs on the same rows: differences with 95 % intervals and p, and a sentence that says what they mean."""
+    import numpy as np
+
     from utils.evaluation.bootstrap import RESAMPLES, compare
     from utils.lines import markdown_table, terminal_width
 

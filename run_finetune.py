@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     from utils.data.descriptions import read_descriptions
     from utils.data.splits import describe, label_names, load_splits, stratified_subset
+    from utils.data.unlabelled import read_unlabelled
     from utils.evaluation.predict import calibrate_run, predict_splits
     from utils.evaluation.report import results_table, score, write_report
     from utils.evaluation.thresholds import fit_thresholds
@@ -46,24 +47,28 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     from utils.training.checkpoints import find_checkpoint, fingerprint, learned_from, require_same_origin
     from utils.training.trainer import EmotionTrainer
 
-    inputs = (data_args.dataset_name, model_args.model_name_or_path, *(data_args.corrections or ()))
+    inputs = (data_args.dataset_name, model_args.model_name_or_path)
+    inputs += (*(data_args.corrections or ()), *(args.unlabelled_file or ()))
     run = output_args.open_run(args.output_dir, *inputs, resume=args.resuming)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, run)
     model_path, base_model = resolve_model(model_args.model_name_or_path)
     shown = shown_names(data_args, model_args, args)
     say(args.layout())
 
-    # 2. Comments and their emotions: those that a run to be resumed has learned from. Access to the Hub, if the run is
-    # to be published: whether it will be taken is known before anything is trained.
+    # 2. Comments and their emotions, and comments without: those that a run to be resumed has learned from. Access to
+    # the Hub, if the run is to be published: whether it will be taken is known before anything is trained.
     splits = load_splits(data_args, args.seed)
     dataset, names = describe(data_args, splits, args.seed), label_names(splits)
     descriptions = read_descriptions(model_args.label_descriptions, names)
-    origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args, descriptions)
+    splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
+    unlabelled = read_unlabelled(args.unlabelled_file, data_args.text_column, splits) if args.unlabelled_file else []
+    splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
+    origin = learned_from(dataset, names, model_path, base_model, data_args, model_args, args, descriptions, unlabelled)
     require_same_origin(checkpoint, origin)
     publication = plan_publication(args, card_args, run, dataset, base_model, fingerprint(origin))
-    splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
-    splits["validation"] = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
     dataset["rows"] = {split: len(comments) for split, comments in splits.items()}
+    if unlabelled:
+        dataset["unlabelled"] = len(unlabelled)
     say(f"{dataset['name']}: " + ", ".join(f"{count:,} {split} comments" for split, count in dataset["rows"].items()))
 
     # 3. The encoder, its tokenizer, and a classifier that starts from the label frequencies, the cure for 0.0000, and
@@ -83,6 +88,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         eval_dataset=splits["validation"],
         processing_class=tokenizer,
         origin=origin,
+        unlabelled=unlabelled,
     )
     if not args.resuming:
         run.begin()

@@ -63,7 +63,9 @@ def main(argv: list[str] | None = None) -> Path:
 
     from utils.data.descriptions import read_descriptions
     from utils.data.splits import describe, label_names, load_splits, stratified_subset
+    from utils.data.unlabelled import read_unlabelled
     from utils.model.loading import load_for_training, load_tokenizer, resolve_model
+    from utils.run_folder import digest
     from utils.training.search import RECIPE_FILE, TRIALS_FILE, Search, for_trials, open_folder, require_optuna
     from utils.training.trainer import EmotionTrainer
 
@@ -76,7 +78,8 @@ def main(argv: list[str] | None = None) -> Path:
     # 2. Comments and their emotions: of train and validation, never of test.
     splits = load_splits(data_args, args.seed)
     dataset = describe(data_args, splits, args.seed)
-    train = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
+    train = splits["train"] = stratified_subset(splits["train"], data_args.max_train_samples, args.seed)
+    unlabelled = read_unlabelled(args.unlabelled_file, data_args.text_column, splits) if args.unlabelled_file else []
     validation = stratified_subset(splits["validation"], data_args.max_eval_samples, args.seed)
     say(f"{dataset['name']}: {len(train):,} train comments, {len(validation):,} validation comments")
 
@@ -86,6 +89,7 @@ def main(argv: list[str] | None = None) -> Path:
     start = (args.init_head_bias, model_args.pooling, model_args.trust_remote_code, descriptions)
     search = Search(folder, args, search_args.search_metric)
     question = recipe | {"dataset_name": dataset["sha256"], "seed": args.seed, "label_descriptions": descriptions}
+    question |= {"unlabelled_file": digest(unlabelled)} if unlabelled else {}
     with tempfile.TemporaryDirectory() as scratch:
         trainer = EmotionTrainer(
             model=None,
@@ -94,6 +98,7 @@ def main(argv: list[str] | None = None) -> Path:
             eval_dataset=validation,
             processing_class=tokenizer,
             model_init=lambda: load_for_training(model_path, tokenizer, train, *start),
+            unlabelled=unlabelled,
         )
         refused_together(lambda: search.begin(question, output_args.overwrite_output_dir))
         done = [search.done]

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
@@ -51,7 +51,9 @@ from utils.data.labels import TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.splits import label_names, load_splits, stratified_subset
 from utils.evaluation.report import markdown_table
 from utils.evaluation.thresholds import decide, fit_thresholds, micro_and_macro_f1
+from utils.model.classifiers import load_encoder
 from utils.model.descriptions import SPREAD, start_from_descriptions
+from utils.model.folding import unfold_thresholds
 from utils.model.head import init_head_bias, label_list, output_layer, start_pooler_as_identity
 from utils.model.loading import load_model, load_tokenizer, resolve_model
 from utils.model.pooling import pool_by_mean
@@ -328,6 +330,13 @@ class RunningAverages(TrainerCallback):
 # --- data, runs, scores ---------------------------------------------------------------------------------------------
 
 
+def go_emotions() -> DatasetDict:
+    """Its splits, without test: GOEMOTIONS_DIR's, or the Hub's."""
+    data = load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))
+    data.pop("test", None)
+    return data
+
+
 def probabilities(model: nn.Module, tokenizer, data: Dataset, bf16: bool, batch_size: int = 64) -> np.ndarray:
     """Float32 of shape (rows, labels), in the order of the rows."""
     model.eval()
@@ -431,14 +440,22 @@ def train_one(
 
 
 def score_run(recipe: str, name: str, run: RunFolder, path: Path, machine: str) -> None:
-    """Append what a finished run of run_finetune.py is on the study's scale."""
+    """Append what a finished run of run_finetune.py is on the study's scale.
+
+    A run with max_eval_samples is asked about all of validation, and its thresholds are fitted on so many rows.
+    """
     record, results = run.read(RUN_FILE), run.read(RESULTS_FILE)
     _, (_, gold, answers) = run.read_predictions("validation")
+    if fitted_rows := record["arguments"]["max_eval_samples"]:
+        classifier, validation = load_encoder(run), go_emotions()["validation"]
+        unfold_thresholds(classifier.model)
+        gold = multi_hot(validation["labels"], len(classifier.labels))
+        answers = classifier.predict(list(validation["text"]))
     setting = {"recipe": recipe, "variant": name, "seed": record["seed"], "rows": record["dataset"]["rows"]["train"]}
     setting |= {"epochs": record["arguments"]["num_train_epochs"], "minutes": None}
     setting |= {"train_loss": round(results["train_loss"], 5)} | ({"machine": machine} if machine else {})
     with path.open("a") as file:
-        file.write(json.dumps(setting | unseen_scores(gold, answers)) + "\n")
+        file.write(json.dumps(setting | unseen_scores(gold, answers, fitted_rows)) + "\n")
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -506,8 +523,7 @@ def main() -> None:
         variants = {name: combined(name) for name in options.variants}
         options.folder.mkdir(parents=True, exist_ok=True)
         options.results.parent.mkdir(parents=True, exist_ok=True)
-        data = load_splits(DataArguments(os.environ.get("GOEMOTIONS_DIR") or HUB_DATASET))
-        data.pop("test", None)
+        data = go_emotions()
         done = {
             (result.get("machine", ""), result["recipe"], result["variant"], result["seed"], result["rows"])
             for result in read_results(options.results)

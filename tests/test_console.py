@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, with_project
+from conftest import ROOT, run_python, with_project
 
 import run_inference
 from utils.console import InputError, note, one_sentence_errors, say, table, visible
@@ -79,6 +80,26 @@ def test_too_little_memory_is_one_sentence(error, capsys):
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(KeyError), one_sentence_errors():
         raise KeyError("name")
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in ROOT.glob("run_*.py")))
+def test_a_missing_package_is_named_and_how_to_get_it(script):
+    done = run_python("-S", "-E", script, "--help")  # -S: without what pip has installed
+    assert done.returncode == 1
+    assert re.match(r"error: The package \w+ is not installed for this Python", done.stderr)
+    assert "pip install -r requirements.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_old_python_is_refused():
+    done = run_python("-c", "import sys; sys.version_info = (3, 10, 4); import utils.console")
+    assert (done.returncode, done.stderr) == (1, "error: Python 3.10 found; 3.11 or newer is needed.\n")
+
+
+def test_a_missing_file_of_ours_is_a_bug():
+    done = run_python("-c", "import utils.console, utils.nothing")
+    assert "Traceback" in done.stderr
+    assert "No module named 'utils.nothing'" in done.stderr
 
 
 @pytest.mark.parametrize("script", ["run_finetune.py", "run_baseline.py", "run_inference.py"])

@@ -112,6 +112,7 @@ ARGUMENTS = [
         "config nowhere.yaml", "config .", "unknown 1", "model_name_or_path LONG", "model_name_or_path ~no_such_user/x",
         "model_name_or_path ''", "dataset_name LONG", "dataset_name ~no_such_user/x", "dataset_name nowhere/at/all",
         "resume_from_checkpoint LONG", "resume_from_checkpoint nowhere", "teacher nowhere", "teacher LONG",
+        "unlabelled_file nowhere", "unlabelled_file nowhere.txt --teacher RUN", "unlabelled_file LONG --teacher RUN",
         "output_dir LONG", "output_dir ~no_such_user/x", "hub_token hf_secret", "hub_model_id me/mine", "lr_scheduler_kwargs [",
         "warmup_steps 1e30", "accelerator_config nowhere.json", "gradient_checkpointing maybe", "language x_y",
         "license Mine!", "label_names LONG", "early_stopping_patience 1 --eval_strategy no",
@@ -169,7 +170,8 @@ ARGUMENTS = [
     *(f"audit --baseline --dataset_name DATA {pair}" for pair in (
         "--output_dir out --folds 0", "--output_dir out --folds 101", "--output_dir out --folds many",
         "--output_dir out --audit_splits dev", "--output_dir out --judge nowhere", "--output_dir out --judge LONG",
-        "--output_dir out --teacher RUN", "--output_dir out --taxonomy ekman", "--output_dir out --push_to_hub",
+        "--output_dir out --teacher RUN", "--output_dir out --teacher RUN --unlabelled_file x.txt",
+        "--output_dir out --taxonomy ekman", "--output_dir out --push_to_hub",
         "--output_dir out --resume_from_checkpoint", "--output_dir out --corrections nowhere.csv", "--output_dir RUN",
         "--output_dir out --baseline perhaps", "--output_dir /proc/audit")),
     "export BASELINE", "compare RUN RUN --seeds", "search --dataset_name DATA --output_dir out --search_trials 0",

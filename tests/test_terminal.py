@@ -246,6 +246,8 @@ def test_help_shows_the_recipes_defaults_and_points_at_what_it_leaves_out(monkey
     assert "--fsdp_config" in everything
     assert everything.count("  --learning_rate ") == 1
     assert "that of the recipe and _audit" in " ".join(help_of("run_audit", monkeypatch, capsys).split())
+    judging = help_of("run_audit", monkeypatch, capsys)
+    assert not [name for name in ("taxonomy", "--teacher ", "unlabelled_file", "push_to_hub") if name in judging]
     assert with_default("a share", 0.5) == "a share (default: 0.5)"
     assert with_default("a share (default: half)", 0.5) == "a share (default: half)"
     assert with_default("a switch", False) == "a switch"

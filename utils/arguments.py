@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from utils.run_folder import LOGS, RunFolder
 
 _PLACES = (
     "dataset_name", "label_names", "corrections", "model_name_or_path", "output_dir", "resume_from_checkpoint",
-    "label_descriptions", "teacher", "judge",
+    "label_descriptions", "teacher", "judge", "unlabelled_file",
 )  # fmt: skip
 HUB_DATASET = "google-research-datasets/go_emotions"
 
@@ -46,7 +46,8 @@ GROUPS = {
     ),
     "training": (
         "num_train_epochs", "learning_rate", "head_learning_rate", "per_device_train_batch_size", "class_weights",
-        "teacher", "teacher_weight", "early_stopping_patience", "precision", "seed", "resume_from_checkpoint",
+        "teacher", "teacher_weight", "unlabelled_file", "early_stopping_patience", "precision", "seed",
+        "resume_from_checkpoint",
     ),
     "decision": ("threshold_strategy", "threshold_metric", "calibration", "fold_thresholds"),
     "output, model card and Hub": (
@@ -82,6 +83,7 @@ DECISIVE = (
 # Of the arguments that others come to see.
 _MAY_BE_PATHS = (
     "dataset_name", "label_names", "corrections", "model_name_or_path", "label_descriptions", "teacher", "judge",
+    "unlabelled_file",
 )  # fmt: skip
 _UNDECISIVE = ("precision", "early_stopping_patience", "overwrite_repo")  # of FinetuneArguments' own
 
@@ -223,6 +225,9 @@ class FinetuneArguments(TrainingArguments):
         metadata={"help": "finished runs or audits whose probabilities soften the targets"},
     )
     teacher_weight: float = field(default=0.5, metadata={"help": "their share of the targets, 0 to 1"})
+    unlabelled_file: list[str] | None = field(
+        default=None, metadata={"help": "more texts to learn from, as --teacher answers them"}
+    )
     class_weights: Literal["none", "balanced"] = field(
         default="none",
         metadata={"help": "balanced: positives weigh as much as negatives"},
@@ -273,6 +278,10 @@ class FinetuneArguments(TrainingArguments):
         )  # fmt: skip
         if self.num_train_epochs == 0 and self.max_steps <= 0:
             problems.append("--num_train_epochs is 0; accepted: more than 0, and up to 10,000.")
+        if self.unlabelled_file and not self.teacher:
+            problems.append(
+                "--unlabelled_file without --teacher: nobody says what its labels are; give a finished run as well."
+            )
         wanted = str(self.metric_for_best_model or EPOCH_METRICS[0]).removeprefix("eval_")
         if wanted not in EPOCH_METRICS:
             problems.append(f"--metric_for_best_model is {wanted}; accepted: {', '.join(EPOCH_METRICS)}.")
@@ -438,7 +447,14 @@ class Parser(HfArgumentParser):
         unlisted: the arguments that it leaves out, with what they mean.
     """
 
-    def __init__(self, dataclass_types: Sequence[Any], description: str, recipe: str | None, beside: str = ""):
+    def __init__(
+        self,
+        dataclass_types: Sequence[Any],
+        description: str,
+        recipe: str | None,
+        beside: str = "",
+        refused: Collection[str] = (),
+    ):
         super().__init__(
             list(dataclass_types),
             description=description,
@@ -477,6 +493,8 @@ class Parser(HfArgumentParser):
                 action.help = with_default(_MEANINGS.get(action.dest, said).replace("%", "%%"), default)
             if training and not negation and action.dest in _TRAINING_ARGUMENTS - _LISTED:
                 self.unlisted.append((action, action.help or ""))
+                action.help = argparse.SUPPRESS
+            if action.dest in refused:  # understood all the same, so that the refusal can say why
                 action.help = argparse.SUPPRESS
         for title, names in GROUPS.items():
             self._group(title, [actions[name] for name in names if name in actions])
@@ -521,7 +539,7 @@ def parse_arguments(
         InputError: an unknown key (with the nearest valid one), a value of the wrong type, values that contradict
             each other: all of them at once.
     """
-    parser = Parser(dataclass_types, description, recipe, beside)
+    parser = Parser(dataclass_types, description, recipe, beside, refused or ())
     command_line, unknown = parser.parse_known_args(argv)
     refuse_unknown([item for item in unknown if item.startswith("--")] or unknown, parser.keys(), "the command line")
     recipe_of_it = read_recipe(with_home(command_line.config)) if command_line.config else {}

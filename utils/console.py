@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,12 +25,19 @@ _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u
 
 _BAR = 30  # columns of a score of 1
 _INTERRUPTED = "Interrupted; checkpoints and finished files are kept."
+_OURS = ("utils", "metrics", "benchmarks")  # packages that no pip installs
 
 
-def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Ctrl-C is a sentence from the first import on: see `one_sentence_errors` for what comes after the imports."""
+def _at_the_top(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C and a missing package are a sentence from the first import on; all else: see `one_sentence_errors`."""
     if issubclass(kind, KeyboardInterrupt):
         _exit(_INTERRUPTED, 130)
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in _OURS:
+        _exit(
+            f"The package {error.name} is not installed for this Python ({platform.python_version()}); `pip install -r "
+            "requirements.txt` installs what is needed, and after `make quickstart` .venv/bin/python has it.",
+            1,
+        )
     sys.__excepthook__(kind, error, trace)
 
 
@@ -39,7 +47,7 @@ def _interrupted_in_passing(ignored: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(ignored)
 
 
-sys.excepthook = _interrupted
+sys.excepthook = _at_the_top
 sys.unraisablehook = _interrupted_in_passing
 
 

@@ -18,6 +18,7 @@ from utils.model.loading import load_tokenizer
 from utils.run_folder import RunFolder, read_json
 from utils.training.checkpoints import identity
 from utils.training.distillation import mix_in_teachers
+from utils.training.losses import balanced_weights
 from utils.training.trainer import EmotionTrainer
 
 
@@ -108,6 +109,61 @@ def test_a_run_trains_on_softened_targets_and_names_its_teacher(
     assert f"- {baseline_run.name}\n" in card
     assert str(baseline_run.parent) not in card
     assert "teacher" not in (finished_run / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def more_texts(tmp_path_factory):
+    """A file of 30 texts of which nobody has said what their labels are."""
+    path = tmp_path_factory.mktemp("more") / "more.txt"
+    path.write_text("".join(f"So this is number {number} of them.\n" for number in range(30)), encoding="utf-8")
+    return path
+
+
+def test_texts_without_labels_are_learned_as_teachers_answer_them(
+    baseline_run, finetune_arguments, small_data, more_texts, tmp_path, monkeypatch
+):
+    seen = []
+
+    def spy(**kwargs):
+        seen.append(trainer := EmotionTrainer(**kwargs))
+        return trainer
+
+    monkeypatch.setattr("utils.training.trainer.EmotionTrainer", spy)
+    arguments = [
+        *finetune_arguments, "--output_dir", str(tmp_path / "run"), "--teacher", str(baseline_run), "--teacher_weight",
+        "0.4", "--class_weights", "balanced", "--unlabelled_file", str(more_texts),
+    ]  # fmt: skip
+    run_finetune.main(arguments)
+    train = load_splits(DataArguments(str(small_data)))["train"]
+    texts = [*train["text"], *more_texts.read_text(encoding="utf-8").splitlines()]
+    answers = load_classifier(str(baseline_run))[0].predict(texts)
+    gold = multi_hot(train["labels"], answers.shape[1])
+    expected = np.concatenate([0.6 * gold + 0.4 * answers[:200], answers[200:]])
+    np.testing.assert_allclose(seen[0].train_dataset["labels"], expected, atol=1e-6)
+    weights = seen[0].compute_loss_func.keywords["pos_weight"]
+    np.testing.assert_allclose(weights, balanced_weights(gold))  # of what people said, as without these texts
+    record = read_json(tmp_path / "run" / "run.json")
+    assert record["dataset"]["unlabelled"] == 30
+    assert record["dataset"]["rows"]["train"] == 200
+    assert record["shown"]["unlabelled_file"] == ["more.txt"]
+    card = " ".join((tmp_path / "run" / "README.md").read_text(encoding="utf-8").split())
+    assert "on 200 comments" in card
+    assert "and on 30 comments that nobody labelled, towards what other models answer about them." in card
+    assert str(more_texts.parent) not in card
+
+    more_texts.write_text("Another text.\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"learned from something else \(unlabelled_file \S*more.txt \(sha256"):
+        run_finetune.main([*arguments, "--resume_from_checkpoint"])
+
+
+def test_texts_without_labels_need_a_finished_run(more_texts, small_data, tmp_path, finetune_arguments):
+    with pytest.raises(InputError, match="--unlabelled_file without --teacher"):
+        run_finetune.main([*finetune_arguments, "--unlabelled_file", str(more_texts), "--output_dir", str(tmp_path)])
+    audit = tmp_path / "audit"
+    run_audit.main(["--dataset_name", str(small_data), "--baseline", "--folds", "2", "--output_dir", str(audit)])
+    arguments = ["--unlabelled_file", str(more_texts), "--output_dir", str(tmp_path / "run"), "--teacher", str(audit)]
+    with pytest.raises(InputError, match=r"did not judge .*texts of --unlabelled_file need one"):
+        run_finetune.main([*finetune_arguments, *arguments])
 
 
 def test_a_weight_outside_its_range_is_refused():

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.data.rows import text_key
 from utils.evaluation.bootstrap import RESAMPLES
 from utils.evaluation.thresholds import f1_scores
 
@@ -43,7 +44,7 @@ def copies_of(texts: Sequence[str]) -> list[list[int]]:
     """The rows of each text that stands more than once, equal but for case and blanks, in the data's order."""
     groups: dict[str, list[int]] = {}
     for row, text in enumerate(texts):
-        groups.setdefault(" ".join(text.split()).casefold(), []).append(row)
+        groups.setdefault(text_key(text), []).append(row)
     return [rows for rows in groups.values() if len(rows) > 1]
 
 

@@ -28,7 +28,7 @@ def find_columns(rows: Sequence[Row], args: DataArguments, where: str) -> Column
         InputError: a column is missing, or more than one could be meant.
     """
     names = list(dict.fromkeys(name for row in rows if row.problem is None for name in row.cells))
-    text, no_text = _text_column(names, args.text_column)
+    text, no_text = find_text_column(names, args.text_column)
     others = [name for name in names if name != text]
     labels, no_labels = _label_columns(others, args, rows)
     if problems := [problem for problem in (no_text, no_labels) if problem]:  # both in one go
@@ -37,8 +37,8 @@ def find_columns(rows: Sequence[Row], args: DataArguments, where: str) -> Column
     return Columns(text, labels, one_hot)
 
 
-def _text_column(names: list[str], asked: str | None) -> tuple[str, str | None]:
-    """The text's column, and what to say where there is none."""
+def find_text_column(names: Sequence[str], asked: str | None) -> tuple[str, str | None]:
+    """The text's column, the one that is asked for or that has a usual name, and what to say where there is none."""
     if asked:
         return asked, None if asked in names else f"--text_column {asked}: there is no such column."
     usual = [name for name in names if name.lower() in TEXT_NAMES]

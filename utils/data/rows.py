@@ -33,6 +33,7 @@ LABEL_NAMES = ("labels", "label", "emotions", "emotion", "categories", "category
                "targets", "target", "topics", "topic", "intents", "intent")  # fmt: skip
 REPORTED_PROBLEMS = 20
 ALIKE = 3  # places that are named of rows with the same problem
+MAX_CHARACTERS = 1_000_000  # of one text: fifty times what any model here reads, and what a whole file in one cell has
 HEADER_ROWS = 50  # from which a TSV's columns are known, where its first line may be a header or a row
 csv.field_size_limit(2**31 - 1)  # a comment may be longer than the 131,072 characters that csv allows
 
@@ -384,6 +385,24 @@ def _parquet_row(batch: pyarrow.RecordBatch, index: int) -> tuple[dict[str, Any]
         except (UnicodeDecodeError, OverflowError, ValueError) as error:
             cells[name], problem = None, f"column {name!r} holds what cannot be read as {column.type} ({error})"
     return cells, problem
+
+
+def text_problem(text: Any) -> str | None:
+    """Why a text cannot be classified; None if it can."""
+    if not isinstance(text, str):
+        return f"the text is {'missing' if text is None else type(text).__name__}, not a string"
+    if not text.strip():
+        return "the text is empty"
+    if len(text) > MAX_CHARACTERS:
+        return f"the text has {len(text):,} characters; accepted: up to {MAX_CHARACTERS:,}"
+    if half_a_character(text):
+        return "the text holds half of a surrogate pair, which is no character"
+    return None
+
+
+def text_key(text: str) -> str:
+    """What texts are compared by: two that are equal but for case and blanks are the same text."""
+    return " ".join(text.split()).casefold()
 
 
 def half_a_character(text: str) -> bool:

@@ -38,7 +38,7 @@ from utils.data.files import FORMATS, NAMES_FILES, SPLIT_NAMES, Watch, find_file
 from utils.data.label_cells import Layout, Token, find_layout, read_cell
 from utils.data.labels import GO_EMOTIONS, TAXONOMIES, grouping_matrix, multi_hot
 from utils.data.overview import overview
-from utils.data.rows import Row, half_a_character, kind_of, read_rows, refuse_rows
+from utils.data.rows import Row, half_a_character, kind_of, read_rows, refuse_rows, text_key
 from utils.hub_client import limit_waiting, reason
 
 # `fingerprint` of its configuration `simplified`
@@ -503,7 +503,7 @@ def _split(loaded: DatasetDict, args: DataArguments, seed: int) -> DatasetDict:
         )
     groups: dict[str, list[int]] = {}
     for index, text in enumerate(rows["text"]):
-        groups.setdefault(" ".join(text.split()).casefold(), []).append(index)
+        groups.setdefault(text_key(text), []).append(index)
     members = list(groups.values())
     matrix = multi_hot(rows["labels"], len(rows.features["labels"].feature.names))
     labels = np.stack([matrix[group].max(axis=0) for group in members])

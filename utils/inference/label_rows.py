@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from utils.console import InputError
 from utils.data.labels import find_neutral
-from utils.data.rows import Row, half_a_character
+from utils.data.rows import Row, text_problem
 from utils.evaluation.thresholds import beside_others, choose_labels
 from utils.inference.output import ADDED, EXPLAINED, kept_names, probability_column
 from utils.model.classifiers import Classifier
@@ -19,7 +19,6 @@ from utils.progress import OnRows, no_progress
 Item = TypeVar("Item")
 WINDOW = 4096  # rows read, sorted by length and classified at a time: files of any size take the same memory
 SHOWN = 8  # labels in a sentence about a model without the one that is asked for
-MAX_CHARACTERS = 1_000_000  # of one text: fifty times what any model here reads, and what a whole file in one cell has
 
 
 # Texts and their labels to what each word contributed to them, as `utils.explaining.attributions.Explainer` does.
@@ -150,16 +149,3 @@ def windows(rows: Iterable[Item]) -> Iterator[list[Item]]:
     rows = iter(rows)
     while window := list(itertools.islice(rows, WINDOW)):
         yield window
-
-
-def text_problem(text: Any) -> str | None:
-    """Why a text cannot be classified; None if it can."""
-    if not isinstance(text, str):
-        return f"the text is {'missing' if text is None else type(text).__name__}, not a string"
-    if not text.strip():
-        return "the text is empty"
-    if len(text) > MAX_CHARACTERS:
-        return f"the text has {len(text):,} characters; accepted: up to {MAX_CHARACTERS:,}"
-    if half_a_character(text):
-        return "the text holds half of a surrogate pair, which is no character"
-    return None

@@ -220,6 +220,7 @@ def write_card(run: RunFolder, repo_id: str | None = None, space_id: str | None 
         "raw_scores_request": example and _in_shell_json({"inputs": example, "truncate": True, "raw_scores": True}),
         "split": "test" if split == "test" else "validation",
         "rows": {name: f"{count:,}" for name, count in dataset["rows"].items()},
+        "unlabelled": f"{dataset['unlabelled']:,}" if "unlabelled" in dataset else None,
         "scores_table": _scores_table(run, results, split),
         "strategies_table": _strategies_table(run, split),
         "per_label_table": _per_label_table(run),

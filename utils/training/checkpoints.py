@@ -80,6 +80,7 @@ def learned_from(
     model_args: ModelArguments,
     args: FinetuneArguments,
     descriptions: Sequence[str] | None = None,
+    unlabelled: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that decides what a run learns, by name, as its checkpoints keep it.
 
@@ -90,8 +91,10 @@ def learned_from(
         names: label names.
         model_path, base_model: see `utils.model.loading.resolve_model`.
         descriptions: of the labels, see `utils.data.descriptions.read_descriptions`.
+        unlabelled: texts without labels, see `utils.data.unlabelled.read_unlabelled`.
     """
     described = model_args.label_descriptions
+    more = ", ".join(args.unlabelled_file or ())
     return {
         "dataset": known_data(dataset),
         "label_names": list(names),
@@ -99,6 +102,7 @@ def learned_from(
         **decisive(data_args, model_args, args),
         "label_descriptions": {"name": described, "sha256": digest(descriptions)} if described else None,
         "teacher": [identity(teacher) for teacher in args.teacher or []],
+        "unlabelled_file": {"name": more, "sha256": digest(unlabelled)} if unlabelled else None,
     }
 
 

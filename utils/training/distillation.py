@@ -6,6 +6,9 @@ and Dean 2015; with teachers of its own kind, Furlanello et al. 2018).
 
 A run has seen the labels of its training comments, and repeats some by heart. The folder of an audit is a teacher that
 has not: its probabilities are out of fold.
+
+Of texts without labels, all that is known is what teachers answer. Where people have labelled few, a model learns from
+these what its teachers have learned, and is better than each of them (Yarowsky 1995; Xie et al. 2020).
 """
 
 import json
@@ -16,7 +19,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from utils.console import InputError, say
 from utils.evaluation.predict import predict_together
@@ -31,6 +34,7 @@ def mix_in_teachers(
     weight: float,
     names: Sequence[str],
     device: str | torch.device = "cpu",
+    labelled: int | None = None,
 ) -> Dataset:
     """`train_set` with (1 − weight) · gold + weight · mean probability of the teachers as its targets.
 
@@ -43,6 +47,7 @@ def mix_in_teachers(
         teachers: folders of finished runs or of audits, or models on the Hub, that know the same labels in the same
             order.
         weight: in [0, 1].
+        labelled: how many rows have gold labels (None: all); of those that follow, the teachers alone are the targets.
 
     Raises:
         InputError: a teacher cannot be loaded, knows other labels, or is an audit of other comments.
@@ -60,8 +65,16 @@ def mix_in_teachers(
         say(f"asking {name} about {len(texts):,} training comments …")
         total += predict_together(classifier, texts)
     gold = np.array(train_set["labels"], dtype=np.float64)
-    soft = ((1 - weight) * gold + weight * total / len(teachers)).astype(np.float32)
+    share = np.where(np.arange(len(texts)) < (len(texts) if labelled is None else labelled), weight, 1.0)[:, None]
+    soft = ((1 - share) * gold + share * total / len(teachers)).astype(np.float32)
     return train_set.remove_columns("labels").add_column("labels", list(soft), feature=train_set.features["labels"])
+
+
+def with_unlabelled(train_dataset: Dataset, texts: Sequence[str]) -> Dataset:
+    """The rows with `text` and `labels`, and after them those of `texts`, which have no label."""
+    rows = train_dataset.select_columns(["text", "labels"])
+    more = Dataset.from_dict({"text": list(texts), "labels": [[] for _ in texts]}, features=rows.features)
+    return concatenate_datasets([rows, more])
 
 
 def out_of_fold_file(audit: str | Path) -> Path:
@@ -88,7 +101,8 @@ def out_of_fold(audit: str, texts: Sequence[str], names: Sequence[str]) -> np.nd
     if missing := [text for text in texts if text not in answers]:
         raise InputError(
             f"--teacher {audit} did not judge {len(missing):,} of the {len(texts):,} training comments, among them "
-            f"{missing[0][:60]!r}; give an audit of this dataset's train split."
+            f"{missing[0][:60]!r}; give an audit of this dataset's train split, or a finished run (texts of "
+            "--unlabelled_file need one)."
         )
     say(f"{audit}: its out-of-fold probabilities of {len(texts):,} training comments")
     return np.array([answers[text] for text in texts], dtype=np.float64)

@@ -35,7 +35,7 @@ from utils.run_folder import CHECKPOINTS, LOGS, STATE_FILE, RunFolder
 from utils.training.attention import EagerWhileTraining
 from utils.training.batches import StepBatches
 from utils.training.checkpoints import mark_whole
-from utils.training.distillation import mix_in_teachers
+from utils.training.distillation import mix_in_teachers, with_unlabelled
 from utils.training.dropout import QuickenDropout
 from utils.training.losses import balanced_weights, multilabel_loss
 from utils.training.progress import EarlyStopping, LogAtCheckpoints, TrainingTable, mean_training_loss
@@ -44,7 +44,8 @@ from utils.training.progress import EarlyStopping, LogAtCheckpoints, TrainingTab
 class EmotionTrainer(Trainer):
     """`Trainer` for comments with several labels.
 
-    - Datasets with `text` and `labels` are tokenised, and targets softened by `args.teacher` where it names runs.
+    - Datasets with `text` and `labels` are tokenised, and targets softened by `args.teacher` where it names runs, which
+      also answer texts without labels.
     - The loss is exact for every layout of batches (`multilabel_loss`), its positives weighed as `args.class_weights`
       says, and each evaluation sweeps the thresholds.
     - The classifier starts from nothing while the encoder only adapts: `args.head_learning_rate` is its own rate.
@@ -71,23 +72,28 @@ class EmotionTrainer(Trainer):
         callbacks: Sequence[TrainerCallback] = (),
         origin: Mapping[str, Any] | None = None,
         model_init: Callable[[], PreTrainedModel] | None = None,
+        unlabelled: Sequence[str] = (),
     ):
         """As the Trainer's; `model_init`, in place of a model, makes one for each training.
 
         Args:
             origin: what checkpoints note that they have learned from: see `learned_from`.
+            unlabelled: texts to train on as well, towards what `args.teacher` answers.
         """
         if args.teacher and "text" not in train_dataset.column_names:
             raise ValueError("teachers need the texts: give a train_dataset with `text` and `labels`")
-        gold = train_dataset
+        if unlabelled and not args.teacher:
+            raise ValueError("texts without labels need a teacher: give args.teacher")
+        gold, labelled = train_dataset, len(train_dataset)
         if "text" in train_dataset.column_names:
-            gold = train_set = encode(train_dataset, processing_class, args.max_seq_length)
+            rows = with_unlabelled(train_dataset, unlabelled) if unlabelled else train_dataset
+            train_dataset = encode(rows, processing_class, args.max_seq_length)
+            gold = train_dataset.select(range(labelled))
             if args.teacher:
-                names = train_dataset.features["labels"].feature.names
-                train_set = mix_in_teachers(
-                    train_set, train_dataset["text"], args.teacher, args.teacher_weight, names, args.device
+                names = rows.features["labels"].feature.names
+                train_dataset = mix_in_teachers(
+                    train_dataset, rows["text"], args.teacher, args.teacher_weight, names, args.device, labelled
                 )
-            train_dataset = train_set
         if eval_dataset is not None and "text" in eval_dataset.column_names:
             eval_dataset = shortest_first(encode(eval_dataset, processing_class, args.max_seq_length))
         if args.class_weights == "balanced" and compute_loss_func is multilabel_loss:
