@@ -126,7 +126,7 @@ def test_a_request_in_a_command_holds_the_text_itself(text):
 
 @pytest.fixture(scope="module")
 def moved(finetune_arguments, tiny_bert, small_data, tmp_path_factory):
-    """A run whose model, data, label names and teacher have gone; arguments name folders and projects besides."""
+    """A run whose model, data, label names, teacher and further texts have gone; arguments name folders besides."""
     home = tmp_path_factory.mktemp("secret_home")
     model, data = (
         shutil.copytree(tiny_bert, home / "models" / "enc"),
@@ -138,10 +138,11 @@ def moved(finetune_arguments, tiny_bert, small_data, tmp_path_factory):
     teacher = home / "runs" / "teacher"
     run_finetune.main([*map(str, arguments), "--output_dir", str(teacher)])
     (home / "accelerate.json").write_text('{"split_batches": false}')
+    (home / "more.txt").write_text("One more text.\n")
     run_finetune.main(
         [*map(str, arguments), "--output_dir", str(home / "run"), "--teacher", str(teacher), "--project",
          str(home / "project"), "--run_name", str(home / "name"), "--trackio_space_id", str(home / "space"),
-         "--accelerator_config", str(home / "accelerate.json")]
+         "--accelerator_config", str(home / "accelerate.json"), "--unlabelled_file", str(home / "more.txt")]
     )  # fmt: skip
     run = home.parent / "pushed" / "run"
     shutil.copytree(home / "run", run)
@@ -155,6 +156,7 @@ def test_no_path_stands_in_what_is_published(moved):
     text = (run / "README.md").read_text()
     recipe = yaml.safe_load(next(t.content for t in parsed(text) if t.info == "yaml"))
     expected = {"model_name_or_path": "enc", "dataset_name": "set", "label_names": "names.txt", "teacher": ["teacher"]}
+    expected["unlabelled_file"] = ["more.txt"]
     assert {name: recipe[name] for name in expected} == expected
     assert not {"project", "run_name", "trackio_space_id", "accelerator_config", "output_dir"} & set(recipe)
     for path in run.rglob("*"):
@@ -169,6 +171,7 @@ def test_a_run_of_an_earlier_version_shows_no_path_either(moved, tmp_path):
     record = read_json(run / "run.json")
     for name in ("shown", "run_fingerprint"):
         del record[name]
+    del record["arguments"]["unlabelled_file"]  # which it did not have
     write_json(run / "run.json", record)
     write_card(RunFolder(run))
     assert moved[1].name not in (run / "README.md").read_text()
