@@ -33,6 +33,13 @@ def test_the_column_is_the_one_that_is_asked_for_or_a_usual_one(splits, tmp_path
     assert texts == ["Or this." if asked else "This one.", "The only one."]
 
 
+def test_labels_that_are_not_read_are_said(splits, tmp_path, capsys):
+    (tmp_path / "more.csv").write_text("text,tags\nThe parcel is late.,delivery\n", encoding="utf-8")
+    assert read_unlabelled([str(tmp_path / "more.csv")], None, splits) == ["The parcel is late."]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "more.csv: column 'tags' is not read; rows whose labels count belong in --dataset_name" in said
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [

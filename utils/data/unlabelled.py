@@ -7,7 +7,7 @@ from datasets import DatasetDict
 
 from utils.console import InputError, say
 from utils.data.columns import find_text_column
-from utils.data.rows import input_problem, read_rows, refuse_rows, text_key, text_problem
+from utils.data.rows import LABEL_NAMES, input_problem, read_rows, refuse_rows, text_key, text_problem
 
 
 def read_unlabelled(files: Sequence[str], text_column: str | None, splits: DatasetDict) -> list[str]:
@@ -54,4 +54,6 @@ def _texts_of(path: Path, text_column: str | None) -> list[str]:
         raise InputError(f"--unlabelled_file {path} (columns: {', '.join(names[:20])}): {missing}")
     problems = [(row.place, row.problem or text_problem(row.cells.get(column))) for row in rows]
     refuse_rows(f"--unlabelled_file {path}", [f"{place}: {problem}" for place, problem in problems if problem])
+    if labels := [name for name in names if name.lower() in LABEL_NAMES]:
+        say(f"{path.name}: column {labels[0]!r} is not read; rows whose labels count belong in --dataset_name")
     return [row.cells[column] for row in rows]
