@@ -38,6 +38,19 @@ def validation(small_data, tiny_bert):
     )  # fmt: skip
 
 
+@pytest.fixture
+def trainers(monkeypatch):
+    """The Trainers that a script makes, as it makes them."""
+    made = []
+
+    def make(**kwargs):
+        made.append(trainer := EmotionTrainer(**kwargs))
+        return trainer
+
+    monkeypatch.setattr("utils.training.trainer.EmotionTrainer", make)
+    return made
+
+
 def test_targets_are_gold_and_the_teachers_unfolded_probabilities(finished_run, baseline_run, validation):
     texts, names, gold, rows = validation
     assert read_json(finished_run / "thresholds.json")["folded"]
@@ -85,22 +98,15 @@ def test_an_audit_teaches_what_it_says_out_of_fold(small_data, baseline_run, tmp
 
 
 def test_a_run_trains_on_softened_targets_and_names_its_teacher(
-    finished_run, baseline_run, finetune_arguments, small_data, tmp_path, monkeypatch
+    finished_run, baseline_run, finetune_arguments, small_data, tmp_path, trainers
 ):
-    seen = []
-
-    def spy(**kwargs):
-        seen.append(trainer := EmotionTrainer(**kwargs))
-        return trainer
-
-    monkeypatch.setattr("utils.training.trainer.EmotionTrainer", spy)
     run_finetune.main(
         [*finetune_arguments, "--output_dir", str(tmp_path), "--teacher", str(baseline_run), "--teacher_weight", "0.4"]
     )
     train = load_splits(DataArguments(str(small_data)))["train"]
     answers = load_classifier(str(baseline_run))[0].predict(train["text"])
     gold = multi_hot(train["labels"], answers.shape[1])
-    np.testing.assert_allclose(seen[0].train_dataset["labels"], 0.6 * gold + 0.4 * answers, atol=1e-6)
+    np.testing.assert_allclose(trainers[0].train_dataset["labels"], 0.6 * gold + 0.4 * answers, atol=1e-6)
     weights, others = (load_file(run / "model.safetensors") for run in (tmp_path, finished_run))
     assert any((weights[name] != others[name]).any() for name in weights)  # the same seed, other targets
     arguments = read_json(tmp_path / "run.json")["arguments"]
@@ -120,15 +126,8 @@ def more_texts(tmp_path_factory):
 
 
 def test_texts_without_labels_are_learned_as_teachers_answer_them(
-    baseline_run, finetune_arguments, small_data, more_texts, tmp_path, monkeypatch
+    baseline_run, finetune_arguments, small_data, more_texts, tmp_path, trainers
 ):
-    seen = []
-
-    def spy(**kwargs):
-        seen.append(trainer := EmotionTrainer(**kwargs))
-        return trainer
-
-    monkeypatch.setattr("utils.training.trainer.EmotionTrainer", spy)
     arguments = [
         *finetune_arguments, "--output_dir", str(tmp_path / "run"), "--teacher", str(baseline_run), "--teacher_weight",
         "0.4", "--class_weights", "balanced", "--unlabelled_file", str(more_texts),
@@ -139,8 +138,8 @@ def test_texts_without_labels_are_learned_as_teachers_answer_them(
     answers = load_classifier(str(baseline_run))[0].predict(texts)
     gold = multi_hot(train["labels"], answers.shape[1])
     expected = np.concatenate([0.6 * gold + 0.4 * answers[:200], answers[200:]])
-    np.testing.assert_allclose(seen[0].train_dataset["labels"], expected, atol=1e-6)
-    weights = seen[0].compute_loss_func.keywords["pos_weight"]
+    np.testing.assert_allclose(trainers[0].train_dataset["labels"], expected, atol=1e-6)
+    weights = trainers[0].compute_loss_func.keywords["pos_weight"]
     np.testing.assert_allclose(weights, balanced_weights(gold))  # of what people said, as without these texts
     record = read_json(tmp_path / "run" / "run.json")
     assert record["dataset"]["unlabelled"] == 30
